@@ -1,0 +1,1 @@
+//! The one table of cases that every runtime must pass, and the in-memory fake.

@@ -1,0 +1,1 @@
+//! The runtime-agnostic orchestrator: version graph, operation log, store and operations.

@@ -1,0 +1,1 @@
+//! The contract implemented over the Docker Engine API.

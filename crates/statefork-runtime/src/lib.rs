@@ -1,0 +1,1 @@
+//! The contract between StateFork and a container runtime.

@@ -1,0 +1,1 @@
+//! A live branch's ports: forwarder, protocol and client.

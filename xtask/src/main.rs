@@ -1,0 +1,3 @@
+//! Set-up, image, demonstration, tests and house rules of the workspace.
+
+fn main() {}
