@@ -1,0 +1,94 @@
+//! Captures: the state of a container, stored in its runtime.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Container, ContainerId, ContainerPort, ContainerSpec, ImageId, Labels, Phases, Result,
+};
+
+/// What a runtime needs to bring a state back: the backend's own data, kept by the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capture {
+    /// Version of `data`, the backend's own count. A reader refuses a higher one as `Damaged`.
+    pub format: u32,
+    /// For the backend alone.
+    pub data: serde_json::Value,
+}
+
+/// How to capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaptureRequest {
+    /// Name and tag of what is stored, so that the runtime's own clean-up does not take it
+    /// (`statefork.local/ENVIRONMENT:ID`); unused names only.
+    pub name: String,
+    /// Labels of what is stored, besides which those of the container must not be inherited.
+    pub labels: Labels,
+    /// Whether the container's processes are frozen meanwhile, so that its files are those of one
+    /// instant. A container that does not run needs none.
+    pub pause: bool,
+}
+
+/// The outcome of a capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// What to launch later.
+    pub capture: Capture,
+    /// Bytes of the layer that was stored, unpacked.
+    pub size_bytes: u64,
+}
+
+/// How to launch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LaunchRequest {
+    /// The container's name.
+    pub name: String,
+    /// The container's settings.
+    pub spec: ContainerSpec,
+    /// The container's labels.
+    pub labels: Labels,
+    /// Ports to publish on the loopback interface, each on a free port of the host; only where
+    /// the host cannot reach a container's own address.
+    pub publish: Vec<ContainerPort>,
+}
+
+/// Captures of a runtime.
+#[async_trait]
+pub trait Captures: Send + Sync {
+    /// The capture that is an image as it stands. Removing it leaves the image alone.
+    fn of_image(&self, image: &ImageId) -> Capture;
+
+    /// Stores the container's writable layer as a capture; the container goes on as it was
+    /// (running, paused or exited). Files on mounts are not held.
+    ///
+    /// Records [`Phase::Capture`](crate::Phase::Capture), and
+    /// [`Phase::Pause`](crate::Phase::Pause) where the application could not run. A freeze that
+    /// this call makes is inside the daemon's own commit, so that it ends even if we die.
+    ///
+    /// Errors: `NotFound`; `Conflict` for a taken name; `StorageFull`; `Unsupported` at the layer
+    /// limit. After an error nothing is stored and the container goes on.
+    async fn capture(
+        &self,
+        container: &ContainerId,
+        request: &CaptureRequest,
+        phases: &Phases,
+    ) -> Result<Captured>;
+
+    /// Makes a container from a capture and starts it. Volumes that an image of ours still declares
+    /// never hide what the capture holds at their paths.
+    ///
+    /// Records [`Phase::Create`](crate::Phase::Create) and [`Phase::Start`](crate::Phase::Start).
+    /// Errors: `NotFound(Capture)` when the runtime has lost it; `Conflict` for a taken name;
+    /// `Invalid` for a setting that the runtime refuses; `StartFailed`. After an error there is no
+    /// such container.
+    async fn launch(
+        &self,
+        capture: &Capture,
+        request: &LaunchRequest,
+        phases: &Phases,
+    ) -> Result<Container>;
+
+    /// Removes what the capture alone needs; layers that other captures stand on stay until those
+    /// go. Absent: success. Errors: `Conflict` while a container runs from it.
+    async fn remove_capture(&self, capture: &Capture) -> Result<()>;
+}

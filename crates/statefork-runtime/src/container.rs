@@ -1,0 +1,164 @@
+//! Containers: what runs.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{ContainerId, ContainerPort, Exec, ExecRequest, ImageId, Labels, OutputStream, Result};
+
+/// The state of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum ContainerState {
+    /// Made, never started.
+    Created,
+    /// Its process runs.
+    Running,
+    /// Its processes are frozen.
+    Paused,
+    /// Its process has ended.
+    Exited {
+        /// The exit code (128 + N for signal N); `None` where the runtime lost it.
+        code: Option<i32>,
+    },
+}
+
+impl fmt::Display for ContainerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Created => f.write_str("created"),
+            Self::Running => f.write_str("running"),
+            Self::Paused => f.write_str("paused"),
+            Self::Exited { code: Some(code) } => write!(f, "exited ({code})"),
+            Self::Exited { code: None } => f.write_str("exited (unknown)"),
+        }
+    }
+}
+
+/// What a mount of a container is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountKind {
+    /// A path of the host.
+    Bind,
+    /// A volume of the runtime.
+    Volume,
+    /// Memory; empty after a restore of files.
+    Tmpfs,
+}
+
+/// A mount that a container has: a path that a capture does not hold. The runtime's own
+/// (`/etc/hosts`, `/proc`, `/dev`, …) are left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerMount {
+    /// Where, in the container.
+    pub path: PathBuf,
+    /// What.
+    pub kind: MountKind,
+    /// Whether the container can write there.
+    pub writable: bool,
+}
+
+/// A container as the runtime knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name, without a leading slash.
+    pub name: String,
+    /// The image that it was made from.
+    pub image: ImageId,
+    /// Its state.
+    pub state: ContainerState,
+    /// Process id of its first process on the host, while it runs or is paused.
+    pub pid: Option<u32>,
+    /// Its address, where it has one of its own.
+    pub address: Option<IpAddr>,
+    /// What the runtime publishes for it, by container port.
+    pub published: Vec<(ContainerPort, SocketAddr)>,
+    /// Its mounts, sorted by path.
+    pub mounts: Vec<ContainerMount>,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// Which part of a container's output to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogRequest {
+    /// Go on until the container ends.
+    pub follow: bool,
+    /// Only the last so many lines of what is there.
+    pub tail: Option<u32>,
+}
+
+/// How a path differs from the image that the container was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// It is new.
+    Added,
+    /// Its content or attributes are others (a folder counts when an entry of it changed).
+    Modified,
+    /// It is gone.
+    Deleted,
+}
+
+/// A changed path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Change {
+    /// Absolute, in the container.
+    pub path: PathBuf,
+    /// How.
+    pub kind: ChangeKind,
+}
+
+/// Containers of a runtime. They are made by [`Captures::launch`](crate::Captures::launch).
+#[async_trait]
+pub trait Containers: Send + Sync {
+    /// The container as it is now, by id or name. `None` when it is gone.
+    async fn inspect(&self, container: &ContainerId) -> Result<Option<Container>>;
+
+    /// Starts a container that is created or exited, with its changes. Running: success.
+    ///
+    /// Afterwards it was running at least for an instant. Errors: `NotFound`; `StartFailed`, and
+    /// then the container is still there, as it was; `WrongState` for a paused one.
+    async fn start(&self, container: &ContainerId) -> Result<()>;
+
+    /// Asks the first process to end (the image's stop signal), waits up to `grace`, then kills.
+    /// Works on a paused container. Not running: success. Errors: `NotFound`.
+    async fn stop(&self, container: &ContainerId, grace: Duration) -> Result<()>;
+
+    /// Kills all its processes. Works on a paused container. Not running: success; on return it
+    /// no longer runs. Errors: `NotFound`.
+    async fn kill(&self, container: &ContainerId) -> Result<()>;
+
+    /// Kills it if it runs or is paused, removes it with its writable layer and the anonymous
+    /// volumes made for it (never a named one). Absent: success; on return it is gone.
+    async fn remove(&self, container: &ContainerId) -> Result<()>;
+
+    /// Freezes all its processes. Paused: success. Errors: `NotFound`; `WrongState` if it does not
+    /// run; `Unsupported`.
+    async fn pause(&self, container: &ContainerId) -> Result<()>;
+
+    /// Thaws it. Running: success. Errors: `NotFound`; `WrongState` if it does not run.
+    async fn unpause(&self, container: &ContainerId) -> Result<()>;
+
+    /// Runs a further command in a running container. That the program does not exist is no error
+    /// of this call but an [`ExecExit`](crate::ExecExit).
+    ///
+    /// Errors: `NotFound`; `WrongState` if the container does not run; `Invalid` for a user or a
+    /// working directory that does not exist.
+    async fn exec(&self, container: &ContainerId, request: &ExecRequest) -> Result<Exec>;
+
+    /// What its first process wrote, oldest first; also of an exited container. Errors:
+    /// `NotFound`.
+    async fn logs(&self, container: &ContainerId, request: LogRequest) -> Result<OutputStream>;
+
+    /// What differs from the image that it was made from, sorted by path; paths on mounts are not
+    /// listed. Errors: `NotFound`.
+    async fn changes(&self, container: &ContainerId) -> Result<Vec<Change>>;
+}

@@ -1,0 +1,172 @@
+//! A container's settings, as a snapshot records them.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP, the only one that a branch publishes.
+    Tcp,
+    /// UDP: an image may declare it.
+    Udp,
+}
+
+/// A port inside a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ContainerPort {
+    /// The number, 1 to 65535.
+    pub port: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+}
+
+impl ContainerPort {
+    /// A TCP port.
+    pub fn tcp(port: u16) -> Self {
+        Self {
+            port,
+            protocol: Protocol::Tcp,
+        }
+    }
+}
+
+impl fmt::Display for ContainerPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = match self.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        write!(f, "{}/{protocol}", self.port)
+    }
+}
+
+/// An environment variable. Its value never appears in `Debug` output, logs or JSON of the CLI.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvVar {
+    /// Its name, not empty, without `=` and NUL.
+    pub name: String,
+    /// Its value, without NUL.
+    pub value: String,
+}
+
+impl fmt::Debug for EnvVar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=<hidden>", self.name)
+    }
+}
+
+/// Where a mount's files come from. All of them are shared: not part of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountSource {
+    /// A path of the host, absolute.
+    Bind(PathBuf),
+    /// A volume of the runtime, by name; made by the runtime where it does not exist, and never
+    /// removed by us.
+    Volume(String),
+}
+
+/// A mount that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Where the files come from.
+    pub source: MountSource,
+    /// The absolute path in the container.
+    pub target: PathBuf,
+    /// Whether the container cannot write there.
+    pub read_only: bool,
+}
+
+/// The network of a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    /// An own network namespace, joined to the runtime's default bridge.
+    #[default]
+    Bridge,
+    /// An own network namespace with the loopback interface only.
+    None,
+    /// The host's network. Two such containers of one environment never run at once.
+    Host,
+}
+
+/// Resource limits; `None` is unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory in bytes.
+    pub memory: Option<u64>,
+    /// Processors, as a share: 1.5 is one and a half.
+    pub cpus: Option<f64>,
+}
+
+/// Everything that decides how a container runs, besides its files. `None` and empty mean: as the
+/// image says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContainerSpec {
+    /// Replaces the image's entry point.
+    pub entrypoint: Option<Vec<String>>,
+    /// Replaces the image's command (the arguments of its entry point).
+    pub command: Option<Vec<String>>,
+    /// Added to the image's environment variables, by name.
+    pub env: Vec<EnvVar>,
+    /// `USER[:GROUP]`, names or numbers.
+    pub user: Option<String>,
+    /// Absolute path.
+    pub workdir: Option<PathBuf>,
+    /// At most 64 bytes (Linux `HOST_NAME_MAX`).
+    pub hostname: Option<String>,
+    /// Shared mounts.
+    pub mounts: Vec<Mount>,
+    /// The network.
+    pub network: Network,
+    /// Resource limits.
+    pub limits: Limits,
+}
+
+impl ContainerSpec {
+    /// Whether two containers with these settings may run at the same time: no writable shared
+    /// mount, and not the host's network.
+    pub fn can_run_twice(&self) -> bool {
+        self.network != Network::Host && self.mounts.iter().all(|mount| mount.read_only)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_value_of_an_environment_variable_is_not_shown() {
+        let spec = ContainerSpec {
+            env: vec![EnvVar {
+                name: "TOKEN".into(),
+                value: "s3cret".into(),
+            }],
+            ..ContainerSpec::default()
+        };
+        let shown = format!("{spec:?}");
+        assert!(
+            shown.contains("TOKEN") && !shown.contains("s3cret"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_writable_shared_mount_excludes_a_second_container() {
+        let mut spec = ContainerSpec::default();
+        assert!(spec.can_run_twice());
+        spec.mounts.push(Mount {
+            source: MountSource::Volume("data".into()),
+            target: "/data".into(),
+            read_only: true,
+        });
+        assert!(spec.can_run_twice());
+        spec.mounts[0].read_only = false;
+        assert!(!spec.can_run_twice());
+    }
+}
