@@ -1,1 +1,3 @@
 //! The runtime-agnostic orchestrator: version graph, operation log, store and operations.
+
+pub mod config;
