@@ -1,0 +1,233 @@
+//! `cargo xtask daemons`: the Docker daemon and the Podman service where no init system starts
+//! them.
+//!
+//! A daemon that already answers on its usual socket is used and never stopped. One that this
+//! command starts runs in a session of its own, so it survives us, and is recorded in the state
+//! directory by pid, start time and boot; only a process that matches such a record is stopped.
+
+mod firewall;
+mod identity;
+mod layout;
+mod ping;
+mod record;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{command, find_program, is_root};
+use identity::Identity;
+pub(crate) use layout::Kind;
+use layout::Layout;
+use record::Record;
+
+/// How long a daemon may take until it answers.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a daemon may take to end by itself: Docker first stops its containers, for up to 15 s.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// `cargo xtask daemons COMMAND`.
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Start each one that does not answer, and wait until it does.
+    Up(Args),
+    /// Stop those that `up` started.
+    Down(Args),
+    /// Say which ones answer and who started them.
+    Status(Args),
+}
+
+/// Arguments of each of them.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Keep records, logs, sockets and all data in DIR, apart from the machine's usual daemons.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+/// What a call of [`up`] has started; what is absent answered before.
+#[derive(Debug, Default)]
+pub(crate) struct Started(pub(crate) Vec<Kind>);
+
+/// Runs the command.
+pub(crate) fn run_command(command: &Command) -> Result<()> {
+    let (Command::Up(args) | Command::Down(args) | Command::Status(args)) = command;
+    let layout = Layout::new(args.state_dir.as_deref())?;
+    match command {
+        Command::Up(_) => up_in(&layout).map(|_| ()),
+        Command::Down(_) => down_in(&layout, &Kind::ALL),
+        Command::Status(_) => {
+            status(&layout);
+            Ok(())
+        }
+    }
+}
+
+fn up_in(layout: &Layout) -> Result<Started> {
+    let mut started = Started::default();
+    for kind in Kind::ALL {
+        if bring_up(layout, kind)? {
+            started.0.push(kind);
+        }
+    }
+    Ok(started)
+}
+
+/// Whether it had to be started.
+fn bring_up(layout: &Layout, kind: Kind) -> Result<bool> {
+    let socket = layout.socket(kind);
+    if ping::ping(&socket).is_ok() {
+        println!("{kind}: answers on {}", socket.display());
+        return Ok(false);
+    }
+    if !is_root() {
+        bail!(
+            "start {kind} takes root: nothing answers on {}",
+            socket.display()
+        );
+    }
+    if find_program(kind.program()).is_none() {
+        bail!(
+            "{} was not found: run `cargo xtask setup` first",
+            kind.program()
+        );
+    }
+    layout.create()?;
+    if let Some(record) = Record::load(layout, kind)?
+        && record.daemon.is_alive()
+    {
+        bail!(
+            "{kind} runs as process {} but does not answer; its log is {}",
+            record.daemon.pid,
+            layout.log(kind).display()
+        );
+    }
+    start(layout, kind).with_context(|| format!("failed to start {kind}"))?;
+    Ok(true)
+}
+
+fn start(layout: &Layout, kind: Kind) -> Result<()> {
+    let begun = Instant::now();
+    let socket = layout.socket(kind);
+    let log = layout.log(kind);
+    let out = File::options().create(true).append(true).open(&log)?;
+    if let Some(parent) = socket.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let forward_policy = (kind == Kind::Docker && !layout.is_apart())
+        .then(firewall::forward_policy)
+        .flatten();
+    // setsid replaces itself with the daemon, so the child's pid is the daemon's.
+    let mut child = command("setsid")
+        .args(layout.command_line(kind))
+        .stdout(Stdio::from(out.try_clone()?))
+        .stderr(Stdio::from(out))
+        .current_dir("/")
+        .spawn()?;
+    let pid = i32::try_from(child.id())?;
+    let daemon = Identity::of(pid).context("it ended at once")?;
+    let mut record = Record {
+        daemon,
+        containerd: None,
+        forward_policy,
+    };
+    record.save(layout, kind)?;
+    let failure = loop {
+        match ping::ping(&socket) {
+            Ok(()) => break None,
+            Err(_) if child.try_wait()?.is_some() => break Some("it ended".to_owned()),
+            Err(error) if begun.elapsed() > START_PATIENCE => break Some(format!("{error:#}")),
+            Err(_) => thread::sleep(Duration::from_millis(50)),
+        }
+    };
+    if let Some(failure) = failure {
+        record.daemon.stop(STOP_PATIENCE)?;
+        // Reaps it, or its record would match a process that has ended.
+        child.wait()?;
+        Record::remove(layout, kind)?;
+        bail!(
+            "{failure}; the last lines of {}:\n{}",
+            log.display(),
+            tail(&log)
+        );
+    }
+    record.containerd = layout.containerd(kind);
+    record.save(layout, kind)?;
+    println!(
+        "{kind}: started as process {pid}, answers on {} after {:.1} s, log {}",
+        socket.display(),
+        begun.elapsed().as_secs_f64(),
+        log.display()
+    );
+    Ok(())
+}
+
+fn down_in(layout: &Layout, kinds: &[Kind]) -> Result<()> {
+    for &kind in kinds {
+        let Some(record) = Record::load(layout, kind)? else {
+            println!("{kind}: not started by us, left as it is");
+            continue;
+        };
+        take_down(layout, kind, &record).with_context(|| format!("failed to stop {kind}"))?;
+    }
+    Ok(())
+}
+
+fn take_down(layout: &Layout, kind: Kind, record: &Record) -> Result<()> {
+    let begun = Instant::now();
+    let was_alive = record.daemon.is_alive();
+    record.daemon.stop(STOP_PATIENCE)?;
+    if let Some(containerd) = &record.containerd {
+        containerd.stop(Duration::from_secs(10))?;
+    }
+    for shim in layout.shims(kind) {
+        shim.stop(Duration::from_secs(2))?;
+    }
+    layout.unmount(kind);
+    match fs::remove_file(layout.socket(kind)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    if kind == Kind::Docker && !layout.is_apart() {
+        firewall::clean(record.forward_policy.as_deref());
+    }
+    Record::remove(layout, kind)?;
+    let how = if was_alive { "stopped" } else { "had ended" };
+    println!("{kind}: {how}, {:.1} s", begun.elapsed().as_secs_f64());
+    for what in layout.leftovers(kind) {
+        println!("{kind}: {what} stays");
+    }
+    Ok(())
+}
+
+fn status(layout: &Layout) {
+    for kind in Kind::ALL {
+        let socket = layout.socket(kind);
+        let answer = match ping::ping(&socket) {
+            Ok(()) => format!("answers on {}", socket.display()),
+            Err(error) => format!("does not answer ({error:#})"),
+        };
+        let origin = match Record::load(layout, kind) {
+            Ok(Some(record)) if record.daemon.is_alive() => format!(
+                ", started by us as process {}, log {}",
+                record.daemon.pid,
+                layout.log(kind).display()
+            ),
+            Ok(Some(record)) => format!(", process {} of ours has ended", record.daemon.pid),
+            Ok(None) => String::new(),
+            Err(error) => format!(", its record cannot be read: {error:#}"),
+        };
+        println!("{kind}: {answer}{origin}");
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}

@@ -1,0 +1,252 @@
+//! Where each daemon has its socket, data, log and record, and with which arguments it starts.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::identity::{self, Identity};
+use crate::process::{command, find_program, run};
+
+/// The usual state directory.
+const STATE_DIR: &str = "/run/statefork-daemons";
+
+/// Which daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// dockerd, with a containerd of its own.
+    Docker,
+    /// `podman system service`.
+    Podman,
+}
+
+impl Kind {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Docker, Self::Podman];
+
+    /// The program that is started.
+    pub(crate) fn program(self) -> &'static str {
+        match self {
+            Self::Docker => "dockerd",
+            Self::Podman => "podman",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        })
+    }
+}
+
+/// Paths of one set of daemons.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    state: PathBuf,
+    apart: bool,
+}
+
+impl Layout {
+    /// The machine's usual set, or one that lies apart in a directory of its own.
+    pub(crate) fn new(apart: Option<&Path>) -> Result<Self> {
+        Ok(Self {
+            state: std::path::absolute(apart.unwrap_or(Path::new(STATE_DIR)))?,
+            apart: apart.is_some(),
+        })
+    }
+
+    /// Whether this is not the machine's usual set.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.apart
+    }
+
+    /// Makes the state directory, for its owner only.
+    ///
+    /// # Errors
+    ///
+    /// When it belongs to somebody else, whose records we would trust.
+    pub(crate) fn create(&self) -> Result<()> {
+        let shown = self.state.display();
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.state)
+            .with_context(|| format!("create {shown}"))?;
+        let owner = fs::symlink_metadata(&self.state)?.uid();
+        if owner != rustix::process::geteuid().as_raw() {
+            bail!("{shown} belongs to user {owner}");
+        }
+        fs::set_permissions(&self.state, Permissions::from_mode(0o700))?;
+        Ok(())
+    }
+
+    /// The daemon's API socket.
+    pub(crate) fn socket(&self, kind: Kind) -> PathBuf {
+        match (self.apart, kind) {
+            (false, Kind::Docker) => PathBuf::from("/var/run/docker.sock"),
+            (false, Kind::Podman) => PathBuf::from("/run/podman/podman.sock"),
+            (true, _) => self.state.join(format!("{kind}.sock")),
+        }
+    }
+
+    /// The daemon's output.
+    pub(crate) fn log(&self, kind: Kind) -> PathBuf {
+        self.state.join(format!("{kind}.log"))
+    }
+
+    /// What we remember of the daemon.
+    pub(crate) fn record(&self, kind: Kind) -> PathBuf {
+        self.state.join(format!("{kind}.json"))
+    }
+
+    /// The program and its arguments.
+    pub(crate) fn command_line(&self, kind: Kind) -> Vec<OsString> {
+        let program = find_program(kind.program()).unwrap_or_else(|| kind.program().into());
+        let mut line = vec![program.into_os_string()];
+        let mut add = |args: &[&str]| line.extend(args.iter().map(OsString::from));
+        let dir = |name: &str| self.state.join(name).display().to_string();
+        let address = format!("unix://{}", self.socket(kind).display());
+        match kind {
+            Kind::Docker => {
+                // Checkpoints are an experimental feature of the daemon.
+                add(&["--experimental", "--host", &address]);
+                if self.apart {
+                    add(&["--data-root", &dir("docker-data")]);
+                    add(&["--exec-root", &dir("docker-exec")]);
+                    add(&["--pidfile", &dir("docker.pid")]);
+                    add(&["--bridge=none", "--iptables=false", "--ip-masq=false"]);
+                }
+            }
+            Kind::Podman => {
+                if self.apart {
+                    add(&["--root", &dir("podman-data")]);
+                    add(&["--runroot", &dir("podman-run")]);
+                }
+                // Debian 12's crun refuses hybrid cgroups; runc takes v1, v2 and both.
+                add(&["--runtime", "runc"]);
+                if !Path::new("/run/systemd/system").exists() {
+                    add(&["--cgroup-manager", "cgroupfs", "--events-backend", "file"]);
+                }
+                add(&["system", "service", "--time", "0", &address]);
+            }
+        }
+        line
+    }
+
+    /// The containerd that a running dockerd has started for itself.
+    pub(crate) fn containerd(&self, kind: Kind) -> Option<Identity> {
+        (kind == Kind::Docker).then_some(())?;
+        let text = fs::read_to_string(self.exec_root().join("containerd/containerd.pid")).ok()?;
+        Identity::of(text.trim().parse().ok()?)
+    }
+
+    /// Shims that a dockerd which had to be killed could not end.
+    pub(crate) fn shims(&self, kind: Kind) -> Vec<Identity> {
+        let address = self.exec_root().join("containerd/containerd.sock");
+        let address = address.display().to_string();
+        identity::find(|args| {
+            kind == Kind::Docker
+                && args[0].contains("containerd-shim")
+                && args
+                    .windows(2)
+                    .any(|pair| pair[0] == "-address" && pair[1] == address)
+        })
+    }
+
+    /// Unmounts what a killed daemon has left mounted; a polite end leaves nothing.
+    pub(crate) fn unmount(&self, kind: Kind) {
+        for mount in self.mounts(kind) {
+            if let Err(error) = run(command("umount").arg("--lazy").arg(&mount)) {
+                println!("{kind}: {error:#}");
+            }
+        }
+    }
+
+    /// What is still there of the daemon, in words.
+    pub(crate) fn leftovers(&self, kind: Kind) -> Vec<String> {
+        let mut left: Vec<String> = self
+            .mounts(kind)
+            .iter()
+            .map(|m| format!("mount {m}"))
+            .collect();
+        if kind == Kind::Docker && !self.apart && Path::new("/sys/class/net/docker0").exists() {
+            left.push("bridge docker0".to_owned());
+        }
+        if kind == Kind::Podman {
+            // Podman's containers do not need the service, and are not ours to stop.
+            let monitors = identity::find(|args| args[0].ends_with("/conmon"));
+            if !monitors.is_empty() {
+                left.push(format!("{} running containers", monitors.len()));
+            }
+        }
+        left
+    }
+
+    fn exec_root(&self) -> PathBuf {
+        if self.apart {
+            self.state.join("docker-exec")
+        } else {
+            PathBuf::from("/var/run/docker")
+        }
+    }
+
+    /// Mount points below the daemon's own directories, the innermost first.
+    fn mounts(&self, kind: Kind) -> Vec<String> {
+        let roots: Vec<PathBuf> = match (kind, self.apart) {
+            (Kind::Podman, false) => return Vec::new(),
+            (Kind::Podman, true) => vec![
+                self.state.join("podman-data"),
+                self.state.join("podman-run"),
+            ],
+            (Kind::Docker, true) => vec![self.state.join("docker-data"), self.exec_root()],
+            (Kind::Docker, false) => vec![
+                PathBuf::from("/var/lib/docker"),
+                PathBuf::from("/run/docker"),
+            ],
+        };
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mut mounts: Vec<String> = table
+            .lines()
+            .filter_map(|line| line.split(' ').nth(4))
+            .filter(|point| roots.iter().any(|root| Path::new(point).starts_with(root)))
+            .map(str::to_owned)
+            .collect();
+        mounts.reverse();
+        mounts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_apart_shares_no_path_with_the_usual_one() {
+        let apart = Layout::new(Some(Path::new("/tmp/apart"))).unwrap();
+        for kind in Kind::ALL {
+            assert!(apart.socket(kind).starts_with("/tmp/apart"));
+            for arg in apart.command_line(kind).iter().skip(1) {
+                let arg = arg.to_string_lossy();
+                let path = arg.trim_start_matches("unix://");
+                assert!(
+                    !path.starts_with('/') || path.starts_with("/tmp/apart"),
+                    "{arg}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_state_directory_is_for_its_owner_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("a/b");
+        Layout::new(Some(&state)).unwrap().create().unwrap();
+        assert_eq!(fs::metadata(&state).unwrap().mode() & 0o777, 0o700);
+    }
+}
