@@ -41,6 +41,7 @@ mod image;
 mod labels;
 mod phase;
 mod port;
+pub mod probe;
 mod runtime;
 mod spec;
 
