@@ -1,1 +1,40 @@
 //! A live branch's ports: forwarder, protocol and client.
+//!
+//! A published port belongs to the branch, not to its container: containers come and go with every
+//! restore, the branch's address stays. Each live branch has one small process, its *shim*, which
+//! listens on the branch's ports and forwards each connection to the current container, and which
+//! holds new connections while there is none.
+//!
+//! A command uses [`Shim`], the client. The shim holds nothing whose loss hurts the application:
+//! after it was killed, [`Shim::ensure`] starts it anew and the same ports are asked for again.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), statefork_shim::ShimError> {
+//! use std::collections::BTreeMap;
+//! use std::path::Path;
+//! use std::time::Duration;
+//! use statefork_shim::Shim;
+//!
+//! let helper = Path::new("/usr/bin/statefork-shim");
+//! let dir = Path::new("/var/lib/statefork/shims/1");
+//! let mut shim = Shim::ensure(helper, dir).await?;
+//! let ports = shim.listen(&["8080:8000".parse().expect("a port mapping")]).await?;
+//! shim.hold(Duration::from_secs(60)).await?;
+//! // … make the next container …
+//! let address = "172.17.0.3:8000".parse().expect("an address");
+//! shim.target(&BTreeMap::from([(ports[0].container, address)])).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod client;
+mod directory;
+mod error;
+mod peer;
+pub mod protocol;
+mod start;
+mod wire;
+
+pub use client::{Shim, TIMEOUT};
+pub use error::{Result, ShimError, ShimErrorKind};
+pub use protocol::{Hello, ShimStatus, Target};
