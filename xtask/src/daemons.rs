@@ -10,6 +10,7 @@ mod identity;
 mod layout;
 mod ping;
 mod record;
+mod remains;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -21,8 +22,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{command, find_program, is_root};
 use identity::Identity;
-pub(crate) use layout::Kind;
-use layout::Layout;
+pub(crate) use layout::{Kind, Layout};
 use record::Record;
 
 /// How long a daemon may take until it answers.
@@ -45,7 +45,11 @@ pub(crate) enum Command {
 /// Arguments of each of them.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Keep records, logs, sockets and all data in DIR, apart from the machine's usual daemons.
+    /// Only this one.
+    #[arg(value_enum)]
+    daemon: Option<Kind>,
+    /// Keep records, logs, sockets and all data in DIR, and the networks in a namespace of their
+    /// own, apart from the machine's usual daemons.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -54,28 +58,50 @@ pub(crate) struct Args {
 #[derive(Debug, Default)]
 pub(crate) struct Started(pub(crate) Vec<Kind>);
 
+impl Args {
+    fn kinds(&self) -> Vec<Kind> {
+        self.daemon
+            .map_or_else(|| Kind::ALL.to_vec(), |kind| vec![kind])
+    }
+
+    fn layout(&self) -> Result<Layout> {
+        Layout::new(self.state_dir.as_deref())
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run_command(command: &Command) -> Result<()> {
-    let (Command::Up(args) | Command::Down(args) | Command::Status(args)) = command;
-    let layout = Layout::new(args.state_dir.as_deref())?;
     match command {
-        Command::Up(_) => up_in(&layout).map(|_| ()),
-        Command::Down(_) => down_in(&layout, &Kind::ALL),
-        Command::Status(_) => {
-            status(&layout);
+        Command::Up(args) => up(&args.layout()?, &args.kinds()).map(|_| ()),
+        Command::Down(args) => down(&args.layout()?, &args.kinds()),
+        Command::Status(args) => {
+            status(&args.layout()?, &args.kinds());
             Ok(())
         }
     }
 }
 
-fn up_in(layout: &Layout) -> Result<Started> {
+/// Starts each daemon that does not answer, and waits until it does.
+pub(crate) fn up(layout: &Layout, kinds: &[Kind]) -> Result<Started> {
     let mut started = Started::default();
-    for kind in Kind::ALL {
+    for &kind in kinds {
         if bring_up(layout, kind)? {
             started.0.push(kind);
         }
     }
     Ok(started)
+}
+
+/// Stops those of the named daemons that [`up`] has started, in this process or an earlier one.
+pub(crate) fn down(layout: &Layout, kinds: &[Kind]) -> Result<()> {
+    for &kind in kinds {
+        let Some(record) = Record::load(layout, kind)? else {
+            println!("{kind}: not started by us, left as it is");
+            continue;
+        };
+        take_down(layout, kind, &record).with_context(|| format!("failed to stop {kind}"))?;
+    }
+    Ok(())
 }
 
 /// Whether it had to be started.
@@ -98,7 +124,8 @@ fn bring_up(layout: &Layout, kind: Kind) -> Result<bool> {
         );
     }
     layout.create()?;
-    if let Some(record) = Record::load(layout, kind)?
+    let former = Record::load(layout, kind)?;
+    if let Some(record) = &former
         && record.daemon.is_alive()
     {
         bail!(
@@ -107,11 +134,12 @@ fn bring_up(layout: &Layout, kind: Kind) -> Result<bool> {
             layout.log(kind).display()
         );
     }
-    start(layout, kind).with_context(|| format!("failed to start {kind}"))?;
+    layout.remove_stale_pid_files(kind)?;
+    start(layout, kind, former).with_context(|| format!("failed to start {kind}"))?;
     Ok(true)
 }
 
-fn start(layout: &Layout, kind: Kind) -> Result<()> {
+fn start(layout: &Layout, kind: Kind, former: Option<Record>) -> Result<()> {
     let begun = Instant::now();
     let socket = layout.socket(kind);
     let log = layout.log(kind);
@@ -119,9 +147,12 @@ fn start(layout: &Layout, kind: Kind) -> Result<()> {
     if let Some(parent) = socket.parent() {
         fs::create_dir_all(parent)?;
     }
-    let forward_policy = (kind == Kind::Docker && !layout.is_apart())
-        .then(firewall::forward_policy)
-        .flatten();
+    let forward_policy = match &former {
+        // One that was killed has left its own policy in place of what was there before it.
+        Some(record) if record.daemon.is_of_this_boot() => record.forward_policy.clone(),
+        _ if kind == Kind::Docker && !layout.is_apart() => firewall::forward_policy(),
+        _ => None,
+    };
     // setsid replaces itself with the daemon, so the child's pid is the daemon's.
     let mut child = command("setsid")
         .args(layout.command_line(kind))
@@ -149,7 +180,10 @@ fn start(layout: &Layout, kind: Kind) -> Result<()> {
         record.daemon.stop(STOP_PATIENCE)?;
         // Reaps it, or its record would match a process that has ended.
         child.wait()?;
-        Record::remove(layout, kind)?;
+        match former {
+            Some(former) => former.save(layout, kind)?,
+            None => Record::remove(layout, kind)?,
+        }
         bail!(
             "{failure}; the last lines of {}:\n{}",
             log.display(),
@@ -167,17 +201,6 @@ fn start(layout: &Layout, kind: Kind) -> Result<()> {
     Ok(())
 }
 
-fn down_in(layout: &Layout, kinds: &[Kind]) -> Result<()> {
-    for &kind in kinds {
-        let Some(record) = Record::load(layout, kind)? else {
-            println!("{kind}: not started by us, left as it is");
-            continue;
-        };
-        take_down(layout, kind, &record).with_context(|| format!("failed to stop {kind}"))?;
-    }
-    Ok(())
-}
-
 fn take_down(layout: &Layout, kind: Kind, record: &Record) -> Result<()> {
     let begun = Instant::now();
     let was_alive = record.daemon.is_alive();
@@ -186,6 +209,10 @@ fn take_down(layout: &Layout, kind: Kind, record: &Record) -> Result<()> {
         containerd.stop(Duration::from_secs(10))?;
     }
     for shim in layout.shims(kind) {
+        // A shim does not take its container along.
+        for container in shim.children() {
+            container.stop(Duration::ZERO)?;
+        }
         shim.stop(Duration::from_secs(2))?;
     }
     layout.unmount(kind);
@@ -200,13 +227,13 @@ fn take_down(layout: &Layout, kind: Kind, record: &Record) -> Result<()> {
     let how = if was_alive { "stopped" } else { "had ended" };
     println!("{kind}: {how}, {:.1} s", begun.elapsed().as_secs_f64());
     for what in layout.leftovers(kind) {
-        println!("{kind}: {what} stays");
+        println!("{kind}: left behind: {what}");
     }
     Ok(())
 }
 
-fn status(layout: &Layout) {
-    for kind in Kind::ALL {
+fn status(layout: &Layout, kinds: &[Kind]) {
+    for &kind in kinds {
         let socket = layout.socket(kind);
         let answer = match ping::ping(&socket) {
             Ok(()) => format!("answers on {}", socket.display()),

@@ -37,6 +37,11 @@ impl Identity {
         Self::of(self.pid).as_ref() == Some(self)
     }
 
+    /// Whether it was started since the machine was.
+    pub(crate) fn is_of_this_boot(&self) -> bool {
+        self.boot_id == boot_id()
+    }
+
     /// Asks the process to end, waits for at most `patience`, then kills it.
     ///
     /// # Errors
@@ -52,6 +57,22 @@ impl Identity {
             }
         }
         anyhow::bail!("process {} outlives SIGKILL", self.pid)
+    }
+
+    /// The processes that it has started and that still run.
+    pub(crate) fn children(&self) -> Vec<Self> {
+        let pid = self.pid.to_string();
+        let listed = fs::read_dir(format!("/proc/{pid}/task"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+            .collect::<Vec<_>>()
+            .join(" ");
+        listed
+            .split_whitespace()
+            .filter_map(|child| Self::of(child.parse().ok()?))
+            .collect()
     }
 
     /// Sends a signal; `false` if the process has ended.
@@ -142,6 +163,17 @@ mod tests {
         };
         assert!(!other.is_alive());
         other.stop(Duration::ZERO).expect("nothing to stop");
+    }
+
+    #[test]
+    fn children_are_those_of_this_process() {
+        let own = Identity::of(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(own.children().iter().any(|identity| identity.pid == pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!own.children().iter().any(|identity| identity.pid == pid));
     }
 
     #[test]

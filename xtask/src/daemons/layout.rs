@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::identity::{self, Identity};
-use crate::process::{command, find_program, run};
+use crate::process::find_program;
 
 /// The usual state directory.
 const STATE_DIR: &str = "/run/statefork-daemons";
 
 /// Which daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
     /// dockerd, with a containerd of its own.
     Docker,
@@ -66,6 +65,11 @@ impl Layout {
         self.apart
     }
 
+    /// The state directory.
+    pub(crate) fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// Makes the state directory, for its owner only.
     ///
     /// # Errors
@@ -108,7 +112,13 @@ impl Layout {
     /// The program and its arguments.
     pub(crate) fn command_line(&self, kind: Kind) -> Vec<OsString> {
         let program = find_program(kind.program()).unwrap_or_else(|| kind.program().into());
-        let mut line = vec![program.into_os_string()];
+        let mut line = Vec::new();
+        if self.apart {
+            // A second dockerd would otherwise take the first one's bridge and rules for its own.
+            // unshare too replaces itself with what it runs, so the pid stays the same.
+            line.extend(["unshare", "--net"].map(OsString::from));
+        }
+        line.push(program.into_os_string());
         let mut add = |args: &[&str]| line.extend(args.iter().map(OsString::from));
         let dir = |name: &str| self.state.join(name).display().to_string();
         let address = format!("unix://{}", self.socket(kind).display());
@@ -120,7 +130,6 @@ impl Layout {
                     add(&["--data-root", &dir("docker-data")]);
                     add(&["--exec-root", &dir("docker-exec")]);
                     add(&["--pidfile", &dir("docker.pid")]);
-                    add(&["--bridge=none", "--iptables=false", "--ip-masq=false"]);
                 }
             }
             Kind::Podman => {
@@ -139,86 +148,27 @@ impl Layout {
         line
     }
 
-    /// The containerd that a running dockerd has started for itself.
-    pub(crate) fn containerd(&self, kind: Kind) -> Option<Identity> {
-        (kind == Kind::Docker).then_some(())?;
-        let text = fs::read_to_string(self.exec_root().join("containerd/containerd.pid")).ok()?;
-        Identity::of(text.trim().parse().ok()?)
-    }
-
-    /// Shims that a dockerd which had to be killed could not end.
-    pub(crate) fn shims(&self, kind: Kind) -> Vec<Identity> {
-        let address = self.exec_root().join("containerd/containerd.sock");
-        let address = address.display().to_string();
-        identity::find(|args| {
-            kind == Kind::Docker
-                && args[0].contains("containerd-shim")
-                && args
-                    .windows(2)
-                    .any(|pair| pair[0] == "-address" && pair[1] == address)
-        })
-    }
-
-    /// Unmounts what a killed daemon has left mounted; a polite end leaves nothing.
-    pub(crate) fn unmount(&self, kind: Kind) {
-        for mount in self.mounts(kind) {
-            if let Err(error) = run(command("umount").arg("--lazy").arg(&mount)) {
-                println!("{kind}: {error:#}");
-            }
+    /// Where dockerd writes its pid.
+    pub(crate) fn docker_pid_file(&self) -> PathBuf {
+        if self.apart {
+            self.state.join("docker.pid")
+        } else {
+            PathBuf::from("/var/run/docker.pid")
         }
     }
 
-    /// What is still there of the daemon, in words.
-    pub(crate) fn leftovers(&self, kind: Kind) -> Vec<String> {
-        let mut left: Vec<String> = self
-            .mounts(kind)
-            .iter()
-            .map(|m| format!("mount {m}"))
-            .collect();
-        if kind == Kind::Docker && !self.apart && Path::new("/sys/class/net/docker0").exists() {
-            left.push("bridge docker0".to_owned());
-        }
-        if kind == Kind::Podman {
-            // Podman's containers do not need the service, and are not ours to stop.
-            let monitors = identity::find(|args| args[0].ends_with("/conmon"));
-            if !monitors.is_empty() {
-                left.push(format!("{} running containers", monitors.len()));
-            }
-        }
-        left
+    /// Where dockerd writes its containerd's pid.
+    pub(crate) fn containerd_pid_file(&self) -> PathBuf {
+        self.exec_root().join("containerd/containerd.pid")
     }
 
-    fn exec_root(&self) -> PathBuf {
+    /// dockerd's directory for what runs.
+    pub(crate) fn exec_root(&self) -> PathBuf {
         if self.apart {
             self.state.join("docker-exec")
         } else {
             PathBuf::from("/var/run/docker")
         }
-    }
-
-    /// Mount points below the daemon's own directories, the innermost first.
-    fn mounts(&self, kind: Kind) -> Vec<String> {
-        let roots: Vec<PathBuf> = match (kind, self.apart) {
-            (Kind::Podman, false) => return Vec::new(),
-            (Kind::Podman, true) => vec![
-                self.state.join("podman-data"),
-                self.state.join("podman-run"),
-            ],
-            (Kind::Docker, true) => vec![self.state.join("docker-data"), self.exec_root()],
-            (Kind::Docker, false) => vec![
-                PathBuf::from("/var/lib/docker"),
-                PathBuf::from("/run/docker"),
-            ],
-        };
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let mut mounts: Vec<String> = table
-            .lines()
-            .filter_map(|line| line.split(' ').nth(4))
-            .filter(|point| roots.iter().any(|root| Path::new(point).starts_with(root)))
-            .map(str::to_owned)
-            .collect();
-        mounts.reverse();
-        mounts
     }
 }
 
@@ -231,7 +181,10 @@ mod tests {
         let apart = Layout::new(Some(Path::new("/tmp/apart"))).unwrap();
         for kind in Kind::ALL {
             assert!(apart.socket(kind).starts_with("/tmp/apart"));
-            for arg in apart.command_line(kind).iter().skip(1) {
+            let line = apart.command_line(kind);
+            assert_eq!(line[0], "unshare");
+            // After `unshare --net PROGRAM`.
+            for arg in line.iter().skip(3) {
                 let arg = arg.to_string_lossy();
                 let path = arg.trim_start_matches("unix://");
                 assert!(

@@ -157,7 +157,14 @@ fn install(sources: &Path, wheels: &Path, root: &Path) -> Result<()> {
     // archive resets all times, and Python would compile what is older than its source anew.
     run(command("chroot")
         .arg(root)
-        .args(["python3", "-m", "compileall", "-f", "-q", "--invalidation-mode"])
+        .args([
+            "python3",
+            "-m",
+            "compileall",
+            "-f",
+            "-q",
+            "--invalidation-mode",
+        ])
         .args(["unchecked-hash", "/app"])
         .arg(format!("/{site}"))
         .arg(format!("/usr/lib/python{PYTHON}")))?;
