@@ -4,6 +4,7 @@ mod daemons;
 mod image;
 mod process;
 mod setup;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -20,12 +21,15 @@ enum Command {
     Daemons(daemons::Command),
     /// Make the archives of target-app's image and of the small image of the tests.
     Image(image::Args),
+    /// Check the house rules.
+    Tidy,
 }
 
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Setup(args) => setup::run_command(&args),
         Command::Image(args) => image::run_command(&args),
+        Command::Tidy => tidy::tidy(),
         Command::Daemons(command) => daemons::run_command(&command),
     };
     match result {
