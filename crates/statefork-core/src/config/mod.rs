@@ -2,12 +2,20 @@
 //! came from.
 //!
 //! [`Config::load`] reads all of it. The file becomes a tree of nodes that know their line and
-//! column ([`node`]), a reader that knows the valid keys of each level walks the tree ([`read`]),
-//! and the texts of single values are read by the functions that also read the command line's
-//! flags ([`parse_size`] and its siblings).
+//! column (`node`); `document` walks the tree through a reader that knows the valid keys of each
+//! level (`read`); and the texts of single values are read by the functions that also read the
+//! command line's flags ([`parse_size`] and its siblings).
 
 mod application;
+mod document;
 mod error;
+mod file;
+mod load;
+mod node;
+mod problem;
+mod read;
+mod show;
+mod value;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,7 +25,16 @@ use serde::Serialize;
 use statefork_runtime::RuntimeOptions;
 
 pub use application::{Application, Build, Check, Readiness};
-pub use error::{ConfigError, ConfigErrorKind, FileRefusal, Problem, ValueError, ValueKind};
+pub use error::{ConfigError, ConfigErrorKind, FileRefusal};
+pub use file::parse_env_file;
+pub use load::{Flags, Sources};
+pub use problem::Problem;
+pub use show::Shown;
+pub use value::{
+    ValueError, ValueKind, Variables, parse_command, parse_cpus, parse_duration, parse_env,
+    parse_hostname, parse_image, parse_mount, parse_mount_source, parse_name, parse_network,
+    parse_port, parse_size, parse_user, parse_workdir, set_env,
+};
 
 /// The environment's name where none is given.
 pub const DEFAULT_ENVIRONMENT: &str = "default";
@@ -46,6 +63,9 @@ pub struct Config {
     pub api_timeout: Duration,
     /// The sockets of the runtimes that the file has a section for, absolute.
     pub sockets: BTreeMap<String, PathBuf>,
+    /// The variables that `env` takes from the caller and that the caller has not set; they are
+    /// not in `application.spec.env` (see [`Config::require_variables`]).
+    pub unset: Vec<UnsetVariable>,
     /// The file that was read, absolute; `None` where there is none.
     pub file: Option<PathBuf>,
     /// Where the values came from, by dotted key (`readiness.timeout`). A key that is not here has
@@ -67,10 +87,40 @@ impl Config {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
 
+    /// Fails if a variable that `env` takes from the caller is not set: for those who start the
+    /// application. Others need not have it.
+    pub fn require_variables(&self) -> Result<(), ConfigError> {
+        match self.unset.first() {
+            None => Ok(()),
+            Some(unset) => Err(ConfigError::Content {
+                path: unset.path.clone(),
+                line: unset.line,
+                column: unset.column,
+                problem: Box::new(Problem::Value {
+                    key: "env".to_owned(),
+                    value: ValueError::not_set(&unset.name),
+                }),
+            }),
+        }
+    }
+
     /// Whether somebody chose the runtime, or it is the built-in default.
     pub fn runtime_given(&self) -> bool {
         self.origin("runtime") != Origin::Default
     }
+}
+
+/// A variable that was to be taken from the caller, who has not set it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsetVariable {
+    /// Its name.
+    pub name: String,
+    /// The file that asks for it, absolute.
+    pub path: PathBuf,
+    /// Line, from 1.
+    pub line: u64,
+    /// Column, from 1, in characters.
+    pub column: u64,
 }
 
 /// Where a value came from.
