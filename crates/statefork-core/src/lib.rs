@@ -1,3 +1,35 @@
 //! The runtime-agnostic orchestrator: version graph, operation log, store and operations.
+//!
+//! A [`Home`] holds everything that outlives a process. An [`Environment`] is one application on
+//! one runtime and the graph of its versions; its methods are the operations. Which runtime there
+//! is, the caller decides: this crate knows the contract alone.
 
+mod build_context;
 pub mod config;
+mod doctor;
+pub mod environment;
+mod error;
+mod home;
+mod lock;
+mod model;
+mod naming;
+mod operation;
+mod process;
+mod readiness;
+mod revision;
+mod stats;
+mod store;
+
+pub use doctor::{Examined, examine};
+pub use environment::Environment;
+pub use error::{CoreError, ErrorKind, Named, NotReadyReason, Result};
+pub use home::Home;
+pub use lock::Holder;
+pub use model::{
+    BASE, Branch, ImageSource, LiveContainer, MAIN, NotHeld, Operation, OperationKind, Outcome,
+    Settings, Snapshot, SnapshotId, SnapshotKind,
+};
+pub use naming::check_name;
+pub use operation::Timing;
+pub use process::ProcessIdentity;
+pub use stats::{Figures, StatRow};

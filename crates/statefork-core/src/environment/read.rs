@@ -1,0 +1,71 @@
+//! What the store says of an environment; no runtime is contacted.
+
+use super::Environment;
+use crate::error::Result;
+use crate::model::{MAIN, Operation, OperationKind, Snapshot};
+use crate::stats::{StatRow, statistics};
+
+/// An operation whose process ended before it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Its sequence number.
+    pub operation: i64,
+    /// What it was.
+    pub kind: OperationKind,
+}
+
+impl Environment {
+    /// Whether it has ever been brought up.
+    pub fn exists(&self) -> Result<bool> {
+        let record = self.store().environment(&self.name, self.runtime.name())?;
+        Ok(record.is_some())
+    }
+
+    /// Its snapshots, oldest first; none if it does not exist.
+    pub fn list(&self) -> Result<Vec<Snapshot>> {
+        match self.store().environment(&self.name, self.runtime.name())? {
+            Some(record) => self.store().snapshots(record.number),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// One snapshot.
+    pub fn show(&self, revision: &str) -> Result<Snapshot> {
+        let show = || {
+            let record = self.record()?;
+            let branch = self.store().branch(record.number, MAIN)?;
+            let id = self.resolve(&record, &branch, revision)?;
+            self.store().snapshot(record.number, &id)
+        };
+        show().map_err(|error| error.in_operation(format!("show {revision}")))
+    }
+
+    /// Its operation log, oldest first.
+    pub fn history(&self) -> Result<Vec<Operation>> {
+        self.store().operations(&self.name, self.runtime.name())
+    }
+
+    /// The figures of its operations.
+    pub fn stats(&self) -> Result<Vec<StatRow>> {
+        Ok(statistics(&self.history()?))
+    }
+
+    /// Operations that did not end and whose process is gone.
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>> {
+        let rows = self.store().unfinished(&self.name, self.runtime.name())?;
+        Ok(rows
+            .into_iter()
+            .map(|(operation, kind)| Unfinished { operation, kind })
+            .collect())
+    }
+
+    /// The other runtimes on which an environment of this name has snapshots.
+    pub fn elsewhere(&self) -> Result<Vec<String>> {
+        let all = self.home.environments()?;
+        Ok(all
+            .into_iter()
+            .filter(|(name, runtime)| *name == self.name && runtime != self.runtime.name())
+            .map(|(_, runtime)| runtime)
+            .collect())
+    }
+}

@@ -1,0 +1,195 @@
+//! `snapshot` and `step`.
+
+use jiff::Timestamp;
+use statefork_runtime::{CaptureRequest, ContainerState, ObjectId, ObjectType, Phase};
+
+use super::handover::Successor;
+use super::{Begun, Environment, Live, new_object};
+use crate::error::Result;
+use crate::model::{NotHeld, OperationKind, Snapshot, SnapshotId, SnapshotKind};
+use crate::operation::{Recorder, Timing};
+use crate::store::NewSnapshot;
+
+/// How to snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotRequest {
+    /// What the person says of it.
+    pub message: Option<String>,
+    /// Whether processes are frozen meanwhile, so that the files are those of one instant.
+    pub pause: bool,
+}
+
+impl Default for SnapshotRequest {
+    fn default() -> Self {
+        Self {
+            message: None,
+            pause: true,
+        }
+    }
+}
+
+/// A snapshot that was taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SnapshotReport {
+    /// It.
+    pub snapshot: Snapshot,
+    /// Whose head it is.
+    pub branch: String,
+    /// How long it took.
+    pub timing: Timing,
+}
+
+impl Environment {
+    /// Captures the current container, which goes on as it was.
+    pub async fn snapshot(&self, request: &SnapshotRequest) -> Result<SnapshotReport> {
+        let begun = Begun::now();
+        let outcome = self.snapshot_inner(begun, request).await;
+        outcome.map_err(|error| error.in_operation("take a snapshot"))
+    }
+
+    async fn snapshot_inner(
+        &self,
+        begun: Begun,
+        request: &SnapshotRequest,
+    ) -> Result<SnapshotReport> {
+        let _locks = self.lock_branch(OperationKind::Snapshot).await?;
+        self.snapshot_locked(begun, request).await
+    }
+
+    /// Takes a snapshot under locks that the caller holds.
+    pub(super) async fn snapshot_locked(
+        &self,
+        begun: Begun,
+        request: &SnapshotRequest,
+    ) -> Result<SnapshotReport> {
+        let live = self.live().await?;
+        let id = SnapshotId::random();
+        let objects = [(ObjectType::Capture, new_object())];
+        let mut intent = self.intent(OperationKind::Snapshot, begun, &objects);
+        intent.target = Some(&id);
+        intent.snapshot_kind = Some(SnapshotKind::Filesystem);
+        let mut recorder = Recorder::begin(self.store(), &intent)?;
+        let outcome = self
+            .take(&mut recorder, &live, &id, &objects[0].1, request)
+            .await;
+        let ((), timing) = recorder.finish(outcome)?;
+        self.snapshot_report(&live, &id, timing)
+    }
+
+    /// Snapshots, then goes on in a new container made from the snapshot.
+    pub async fn step(&self, request: &SnapshotRequest) -> Result<SnapshotReport> {
+        let begun = Begun::now();
+        let outcome = self.step_inner(begun, request).await;
+        outcome.map_err(|error| error.in_operation("step"))
+    }
+
+    async fn step_inner(&self, begun: Begun, request: &SnapshotRequest) -> Result<SnapshotReport> {
+        let _locks = self.lock_branch(OperationKind::Step).await?;
+        let live = self.live().await?;
+        let id = SnapshotId::random();
+        let objects = [
+            (ObjectType::Capture, new_object()),
+            (ObjectType::Container, new_object()),
+        ];
+        let mut intent = self.intent(OperationKind::Step, begun, &objects);
+        intent.target = Some(&id);
+        intent.snapshot_kind = Some(SnapshotKind::Filesystem);
+        let mut recorder = Recorder::begin(self.store(), &intent)?;
+        let outcome = async {
+            self.take(&mut recorder, &live, &id, &objects[0].1, request)
+                .await?;
+            let successor = Successor {
+                snapshot: self.store().snapshot(live.record.number, &id)?,
+                spec: live.live.spec.clone(),
+                object: objects[1].1.clone(),
+            };
+            let old = Some((live.live.clone(), live.container.clone()));
+            self.hand_over(&mut recorder, &live.record, &live.branch, old, &successor)
+                .await
+        };
+        let outcome = outcome.await;
+        let (_, timing) = recorder.finish(outcome)?;
+        self.snapshot_report(&live, &id, timing)
+    }
+
+    fn snapshot_report(
+        &self,
+        live: &Live,
+        id: &SnapshotId,
+        timing: Timing,
+    ) -> Result<SnapshotReport> {
+        Ok(SnapshotReport {
+            snapshot: self.store().snapshot(live.record.number, id)?,
+            branch: live.branch.name.clone(),
+            timing,
+        })
+    }
+
+    /// Captures and publishes: afterwards the branch's head is the new snapshot.
+    async fn take(
+        &self,
+        recorder: &mut Recorder<'_>,
+        live: &Live,
+        id: &SnapshotId,
+        object: &ObjectId,
+        request: &SnapshotRequest,
+    ) -> Result<()> {
+        self.options.cancel.check()?;
+        let running = live.container.state == ContainerState::Running;
+        let capture = CaptureRequest {
+            name: self.image_name(id.as_str()),
+            labels: self.owner(object).labels(ObjectType::Capture),
+            pause: request.pause && running,
+        };
+        let captured = self
+            .runtime
+            .capture(&live.container.id, &capture, &recorder.phases)
+            .await?;
+        recorder.usable();
+        let snapshot = NewSnapshot {
+            id: id.clone(),
+            parent: Some(live.branch.head.clone()),
+            kind: SnapshotKind::Filesystem,
+            message: request.message.clone(),
+            created_at: Timestamp::now(),
+            size_bytes: captured.size_bytes,
+            spec: live.live.spec.clone(),
+            not_held: not_held(live),
+            capture: captured.capture,
+        };
+        let published = match self.options.cancel.check() {
+            Ok(()) => recorder.time(Phase::Persist, || {
+                self.store()
+                    .publish(live.record.number, live.branch.number, &snapshot)
+            }),
+            Err(interrupted) => Err(interrupted),
+        };
+        if let Err(error) = published {
+            let undone = self.runtime.remove_capture(&snapshot.capture).await;
+            return Err(error.and_then(undone.map_err(Into::into)));
+        }
+        for path in &snapshot.not_held {
+            self.observer().notice(&format!(
+                "{} is not in the snapshot: it is a {}",
+                path.path.display(),
+                match path.kind {
+                    statefork_runtime::MountKind::Bind => "bind mount",
+                    statefork_runtime::MountKind::Volume => "volume",
+                    statefork_runtime::MountKind::Tmpfs => "tmpfs",
+                }
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn not_held(live: &Live) -> Vec<NotHeld> {
+    let mounts = live.container.mounts.iter();
+    mounts
+        .map(|mount| NotHeld {
+            path: mount.path.clone(),
+            kind: mount.kind,
+            writable: mount.writable,
+        })
+        .collect()
+}

@@ -1,0 +1,462 @@
+//! `up`: bring the application up, or see that it is.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use statefork_runtime::{
+    BuildRequest, Capabilities, Container, ContainerId, ContainerSpec, ContainerState, Image,
+    ImageId, Network, ObjectId, ObjectKind, ObjectType, Phase, PortMapping, PrepareRequest,
+    RuntimeError,
+};
+
+use super::handover::Successor;
+use super::settings::{port_differences, spec_differences};
+use super::{Begun, Environment, new_object, short};
+use crate::build_context;
+use crate::config::{Build, Readiness};
+use crate::error::{CoreError, Result};
+use crate::model::{
+    Branch, ImageSource, LiveContainer, MAIN, OperationKind, Settings, SnapshotId, SnapshotKind,
+};
+use crate::operation::{Recorder, Timing};
+use crate::store::{EnvironmentRecord, NewSnapshot};
+
+/// Where the image comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageRequest {
+    /// An image that the runtime has, by name or id.
+    Name(String),
+    /// A folder to build.
+    Build(Build),
+}
+
+impl ImageRequest {
+    fn source(&self) -> ImageSource {
+        match self {
+            Self::Name(name) => ImageSource::Name(name.clone()),
+            Self::Build(build) => ImageSource::Build(PathBuf::from(&build.context)),
+        }
+    }
+}
+
+/// The application as it is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Requested {
+    /// The image; an environment that exists keeps its own.
+    pub image: Option<ImageRequest>,
+    /// The container's settings.
+    pub spec: ContainerSpec,
+    /// The branch's ports.
+    pub ports: Vec<PortMapping>,
+    /// How the application says that it is usable; `None`: by the default rule.
+    pub readiness: Option<Readiness>,
+}
+
+/// How to bring up.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UpRequest {
+    /// The application; `None`: as it was.
+    pub application: Option<Requested>,
+    /// Whether a container with other settings is replaced by one from the branch's head.
+    pub recreate: bool,
+}
+
+/// An environment that is up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpReport {
+    /// The branch.
+    pub branch: String,
+    /// Its head.
+    pub head: SnapshotId,
+    /// Its container.
+    pub container: ContainerId,
+    /// Its ports.
+    pub ports: Vec<PortMapping>,
+    /// How long it took; `None` if it was up already.
+    pub timing: Option<Timing>,
+}
+
+/// What has to be done.
+enum Todo {
+    Nothing(LiveContainer, Container),
+    Start(LiveContainer, Container),
+    Launch(Option<(LiveContainer, Container)>),
+}
+
+impl Environment {
+    /// Brings the application up on branch `main` and waits until it can be used.
+    ///
+    /// A running container is left as it is; one that ended is started, with its changes; where
+    /// there is none, the branch's head is launched.
+    pub async fn up(&self, request: &UpRequest) -> Result<UpReport> {
+        let begun = Begun::now();
+        let outcome = self.up_inner(begun, request).await;
+        outcome.map_err(|error| error.in_operation(format!("bring environment {:?} up", self.name)))
+    }
+
+    async fn up_inner(&self, begun: Begun, request: &UpRequest) -> Result<UpReport> {
+        let _locks = self.lock_branch(OperationKind::Up).await?;
+        match self.store().environment(&self.name, self.runtime.name())? {
+            Some(record) => self.up_again(begun, request, record).await,
+            None => self.up_first(begun, request).await,
+        }
+    }
+
+    async fn up_first(&self, begun: Begun, request: &UpRequest) -> Result<UpReport> {
+        let (requested, image) = request
+            .application
+            .as_ref()
+            .and_then(|requested| Some((requested, requested.image.as_ref()?)))
+            .ok_or_else(|| CoreError::NoImage {
+                environment: self.name.clone(),
+            })?;
+        check_settings(&requested.spec, &requested.ports)?;
+        let settings = Settings {
+            image: image.source(),
+            spec: requested.spec.clone(),
+            ports: requested.ports.clone(),
+            readiness: readiness(requested),
+        };
+        let objects = [
+            (ObjectType::Build, new_object()),
+            (ObjectType::Prepared, new_object()),
+            (ObjectType::Container, new_object()),
+        ];
+        let [(_, build), (_, prepared), (_, container)] = &objects;
+        let intent = self.intent(OperationKind::Up, begun, &objects);
+        let mut recorder = Recorder::begin(self.store(), &intent)?;
+        let outcome = async {
+            let capabilities = self.capabilities().await?;
+            let image = self.image(&recorder, image, build).await?;
+            let base = self.base(&recorder, &image, &settings, prepared).await?;
+            let record = self.store().create_environment(
+                &self.name,
+                self.runtime.name(),
+                &settings,
+                &capabilities,
+                &base,
+            )?;
+            let launched = self.first_launch(&mut recorder, &record, container).await;
+            if launched.is_err() {
+                self.store().remove_environment(record.number)?;
+            }
+            launched
+        };
+        let outcome = match outcome.await {
+            Ok(report) => Ok(report),
+            Err(error) => Err(error.and_then(self.remove_objects(&objects).await)),
+        };
+        let (report, timing) = recorder.finish(outcome)?;
+        Ok(UpReport {
+            timing: Some(timing),
+            ..report
+        })
+    }
+
+    async fn first_launch(
+        &self,
+        recorder: &mut Recorder<'_>,
+        record: &EnvironmentRecord,
+        container: &ObjectId,
+    ) -> Result<UpReport> {
+        let branch = self.store().branch(record.number, MAIN)?;
+        let branch = self.take_ports(&branch, &record.settings.ports).await?;
+        let launched = self
+            .launch_head(recorder, record, &branch, None, container)
+            .await;
+        if launched.is_err() {
+            self.end_shim(&branch).await?;
+        }
+        launched
+    }
+
+    async fn up_again(
+        &self,
+        begun: Begun,
+        request: &UpRequest,
+        mut record: EnvironmentRecord,
+    ) -> Result<UpReport> {
+        let branch = self.store().branch(record.number, MAIN)?;
+        if let Some(requested) = &request.application {
+            check_settings(&requested.spec, &requested.ports)?;
+            self.check_image(&record, requested)?;
+        }
+        let todo = self.todo(request, &branch).await?;
+        if let Todo::Nothing(live, container) = todo {
+            let mut shim = self.shim(&branch).await?;
+            self.retarget(&container, &branch, &mut shim).await?;
+            return Ok(UpReport {
+                branch: branch.name,
+                head: branch.head,
+                container: live.id,
+                ports: branch.ports,
+                timing: None,
+            });
+        }
+        let objects = [(ObjectType::Container, new_object())];
+        let intent = self.intent(OperationKind::Up, begun, &objects);
+        let mut recorder = Recorder::begin(self.store(), &intent)?;
+        let outcome = async {
+            record.capabilities = self.capabilities().await?;
+            if let Some(requested) = &request.application {
+                record.settings.spec = requested.spec.clone();
+                record.settings.ports = requested.ports.clone();
+                record.settings.readiness = readiness(requested);
+            }
+            let report = match todo {
+                Todo::Start(live, container) => {
+                    let branch = self.take_ports(&branch, &branch.ports).await?;
+                    self.start_again(&mut recorder, &record, &branch, live, container)
+                        .await?
+                }
+                Todo::Launch(old) => {
+                    let asked = record.settings.ports.clone();
+                    let ports = match port_differences(&branch.ports, &asked).is_empty() {
+                        true => branch.ports.clone(),
+                        false => asked,
+                    };
+                    let branch = self.take_ports(&branch, &ports).await?;
+                    self.launch_head(&mut recorder, &record, &branch, old, &objects[0].1)
+                        .await?
+                }
+                Todo::Nothing(..) => unreachable!("returned above"),
+            };
+            self.store().update_environment(
+                record.number,
+                &record.settings,
+                &record.capabilities,
+            )?;
+            Ok(report)
+        };
+        let outcome = outcome.await;
+        let (report, timing) = recorder.finish(outcome)?;
+        Ok(UpReport {
+            timing: Some(timing),
+            ..report
+        })
+    }
+
+    /// The graph's root never changes, so neither does the image.
+    fn check_image(&self, record: &EnvironmentRecord, requested: &Requested) -> Result<()> {
+        let Some(image) = &requested.image else {
+            return Ok(());
+        };
+        let asked = image.source();
+        if asked == record.settings.image {
+            return Ok(());
+        }
+        Err(CoreError::SettingsDiffer {
+            environment: self.name.clone(),
+            differences: vec![format!(
+                "its image is {}, not {asked}",
+                record.settings.image
+            )],
+            recreate_helps: false,
+        })
+    }
+
+    async fn todo(&self, request: &UpRequest, branch: &Branch) -> Result<Todo> {
+        let Some(live) = branch.container.clone() else {
+            return Ok(Todo::Launch(None));
+        };
+        let Some(container) = self.runtime.inspect(&live.id).await? else {
+            self.observer().notice(&format!(
+                "container {} was removed by somebody else: its changes since snapshot {} are lost",
+                live.id.short(),
+                live.origin
+            ));
+            return Ok(Todo::Launch(None));
+        };
+        let mut differences = Vec::new();
+        if let Some(requested) = &request.application {
+            differences = spec_differences(&live.spec, &requested.spec);
+            differences.extend(port_differences(&branch.ports, &requested.ports));
+        }
+        match (differences.is_empty(), request.recreate) {
+            (true, _) => {}
+            (false, true) => return Ok(Todo::Launch(Some((live, container)))),
+            (false, false) => {
+                return Err(CoreError::SettingsDiffer {
+                    environment: self.name.clone(),
+                    differences,
+                    recreate_helps: true,
+                });
+            }
+        }
+        Ok(match container.state {
+            ContainerState::Running => Todo::Nothing(live, container),
+            ContainerState::Paused => {
+                self.runtime.unpause(&container.id).await?;
+                Todo::Nothing(live, container)
+            }
+            ContainerState::Created | ContainerState::Exited { .. } => Todo::Start(live, container),
+        })
+    }
+
+    async fn start_again(
+        &self,
+        recorder: &mut Recorder<'_>,
+        record: &EnvironmentRecord,
+        branch: &Branch,
+        live: LiveContainer,
+        container: Container,
+    ) -> Result<UpReport> {
+        let start = self.runtime.start(&container.id);
+        recorder.phases.time(Phase::Start, start).await?;
+        let container = self.runtime.inspect(&container.id).await?;
+        let container = container.ok_or_else(|| CoreError::Lost {
+            container: live.id.short().to_owned(),
+        })?;
+        let settle = Duration::ZERO;
+        self.wait_ready(recorder, record, &container, &live.spec, settle)
+            .await?;
+        let mut shim = self.shim(branch).await?;
+        self.retarget(&container, branch, &mut shim).await?;
+        recorder.usable();
+        Ok(report(branch, live))
+    }
+
+    async fn launch_head(
+        &self,
+        recorder: &mut Recorder<'_>,
+        record: &EnvironmentRecord,
+        branch: &Branch,
+        old: Option<(LiveContainer, Container)>,
+        object: &ObjectId,
+    ) -> Result<UpReport> {
+        let successor = Successor {
+            snapshot: self.store().snapshot(record.number, &branch.head)?,
+            spec: record.settings.spec.clone(),
+            object: object.clone(),
+        };
+        let live = self
+            .hand_over(recorder, record, branch, old, &successor)
+            .await?;
+        Ok(report(branch, live))
+    }
+
+    /// Listens on the ports asked for and keeps what was found for those that may be any.
+    async fn take_ports(&self, branch: &Branch, ports: &[PortMapping]) -> Result<Branch> {
+        let mut branch = branch.clone();
+        branch.ports = match self.listen(branch.number, ports).await? {
+            Some((_, bound)) => bound,
+            None => Vec::new(),
+        };
+        self.store().set_ports(branch.number, &branch.ports)?;
+        Ok(branch)
+    }
+
+    /// What the runtime can do, from an earlier probe of the same daemon if there is one.
+    async fn capabilities(&self) -> Result<Capabilities> {
+        let identity = self.runtime.identify().await?;
+        let name = self.runtime.name();
+        if let Some(known) = self.store().probe(name, &identity.fingerprint)? {
+            return Ok(known);
+        }
+        self.observer()
+            .progress(&format!("finding out what {name} can do here"));
+        let capabilities = self.runtime.probe().await?;
+        self.store()
+            .keep_probe(name, &identity.fingerprint, &capabilities)?;
+        Ok(capabilities)
+    }
+
+    async fn image(
+        &self,
+        recorder: &Recorder<'_>,
+        request: &ImageRequest,
+        object: &ObjectId,
+    ) -> Result<Image> {
+        let name = match request {
+            ImageRequest::Name(name) => name.clone(),
+            ImageRequest::Build(build) => {
+                let request = BuildRequest {
+                    context: build_context::stream(&build.context, &build.dockerfile)?,
+                    dockerfile: build.dockerfile.clone(),
+                    args: build.args.clone(),
+                    name: self.image_name(&format!("build-{}", short(object))),
+                    labels: self.owner(object).labels(ObjectType::Build),
+                };
+                self.observer()
+                    .progress(&format!("building {}", build.context.display()));
+                let mut progress = |line: &str| self.observer().build_output(line);
+                let building = self.runtime.build_image(request, &mut progress);
+                let building = self.options.cancel.or(building);
+                recorder
+                    .phases
+                    .time(Phase::Build, building)
+                    .await?
+                    .to_string()
+            }
+        };
+        let image = self.runtime.inspect_image(&name).await?;
+        image.ok_or_else(|| {
+            RuntimeError::NotFound {
+                object: ObjectKind::Image,
+                name,
+            }
+            .into()
+        })
+    }
+
+    /// The root of the graph: the image, with its declared volumes part of what is captured.
+    async fn base(
+        &self,
+        recorder: &Recorder<'_>,
+        image: &Image,
+        settings: &Settings,
+        object: &ObjectId,
+    ) -> Result<NewSnapshot> {
+        let mut id: ImageId = image.id.clone();
+        if !image.config.volumes.is_empty() {
+            let request = PrepareRequest {
+                name: self.image_name(&format!("base-{}", short(object))),
+                labels: self.owner(object).labels(ObjectType::Prepared),
+            };
+            let preparing = self.runtime.prepare_image(&image.id, &request);
+            id = recorder.phases.time(Phase::Prepare, preparing).await?;
+        }
+        Ok(NewSnapshot {
+            id: SnapshotId::random(),
+            parent: None,
+            kind: SnapshotKind::Filesystem,
+            message: None,
+            created_at: Timestamp::now(),
+            size_bytes: image.size_bytes,
+            spec: settings.spec.clone(),
+            not_held: Vec::new(),
+            capture: self.runtime.of_image(&id),
+        })
+    }
+}
+
+fn report(branch: &Branch, live: LiveContainer) -> UpReport {
+    UpReport {
+        branch: branch.name.clone(),
+        head: live.origin,
+        container: live.id,
+        ports: branch.ports.clone(),
+        timing: None,
+    }
+}
+
+fn readiness(requested: &Requested) -> Readiness {
+    Readiness::or_default(requested.readiness.as_ref(), &requested.ports)
+}
+
+/// Refuses settings that contradict each other before anything is made.
+fn check_settings(spec: &ContainerSpec, ports: &[PortMapping]) -> Result<()> {
+    let refuse = |reason: &str| {
+        Err(CoreError::InvalidSettings {
+            what: "published ports".to_owned(),
+            reason: reason.to_owned(),
+        })
+    };
+    match spec.network {
+        _ if ports.is_empty() => Ok(()),
+        Network::Bridge => Ok(()),
+        Network::None => refuse("network none has no address to forward to"),
+        Network::Host => refuse("with network host the application listens on the host itself"),
+    }
+}

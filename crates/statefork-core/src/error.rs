@@ -1,0 +1,342 @@
+//! What can go wrong in the orchestrator.
+
+use std::error::Error;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use statefork_runtime::{ErrorKind as RuntimeErrorKind, ObjectKind, RuntimeError};
+use statefork_shim::ShimError;
+
+use crate::lock::Holder;
+
+/// Result of the orchestrator.
+pub type Result<T, E = CoreError> = std::result::Result<T, E>;
+
+/// What a person named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A snapshot, by a revision.
+    Snapshot,
+    /// An environment.
+    Environment,
+    /// An image.
+    Image,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Snapshot => "snapshot",
+            Self::Environment => "environment",
+            Self::Image => "image",
+        })
+    }
+}
+
+/// Why a container did not become usable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotReadyReason {
+    /// The check did not pass in time.
+    TimedOut {
+        /// What was checked.
+        check: String,
+        /// The limit.
+        after: Duration,
+    },
+    /// Its first process ended.
+    Exited {
+        /// The exit code, where it is known.
+        code: Option<i32>,
+    },
+    /// It was removed meanwhile.
+    Removed,
+}
+
+impl fmt::Display for NotReadyReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut { check, after } => {
+                write!(f, "{check} did not answer within {} s", after.as_secs_f64())
+            }
+            Self::Exited { code: Some(code) } => write!(f, "it exited with code {code}"),
+            Self::Exited { code: None } => f.write_str("it exited"),
+            Self::Removed => f.write_str("it was removed by somebody else"),
+        }
+    }
+}
+
+/// The error of every operation. Each text reads after "failed to".
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// An operation as a whole, with its cause.
+    #[error("{operation}")]
+    Operation {
+        /// The verb with its object.
+        operation: String,
+        /// Why.
+        #[source]
+        source: Box<CoreError>,
+    },
+    /// A name that nothing has.
+    #[error("find {what} {name:?}")]
+    NotFound {
+        /// What was looked for.
+        what: Named,
+        /// As given.
+        name: String,
+        /// A name that exists and looks like it.
+        nearest: Option<String>,
+    },
+    /// A prefix that fits several snapshots.
+    #[error("choose a snapshot: {prefix:?} fits {}", candidates.join(", "))]
+    Ambiguous {
+        /// As given.
+        prefix: String,
+        /// What it fits, at most ten.
+        candidates: Vec<String>,
+    },
+    /// A text that is no revision.
+    #[error("read revision {text:?}: {reason}")]
+    InvalidRevision {
+        /// As given.
+        text: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A text that is no name for an environment.
+    #[error("use the name {name:?}: {reason}")]
+    InvalidName {
+        /// As given.
+        name: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The environment has never been brought up, or is down.
+    #[error("find a container of environment {environment:?} on {runtime}: it is not up")]
+    NotUp {
+        /// The environment.
+        environment: String,
+        /// The runtime.
+        runtime: &'static str,
+    },
+    /// The container was removed behind our back.
+    #[error("find container {container}: it was removed by somebody else")]
+    Lost {
+        /// The container.
+        container: String,
+    },
+    /// No image was named for a new environment.
+    #[error("choose an image for environment {environment:?}: none is configured")]
+    NoImage {
+        /// The environment.
+        environment: String,
+    },
+    /// Settings that cannot be used together.
+    #[error("use {what}: {reason}")]
+    InvalidSettings {
+        /// Which.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The environment exists with other settings.
+    #[error("change the settings of environment {environment:?}: {}", differences.join("; "))]
+    SettingsDiffer {
+        /// The environment.
+        environment: String,
+        /// What is different, in words.
+        differences: Vec<String>,
+        /// Whether `--recreate` would take the new settings.
+        recreate_helps: bool,
+    },
+    /// The container did not become usable.
+    #[error("wait until container {container} is ready: {reason}")]
+    NotReady {
+        /// The container.
+        container: String,
+        /// Why.
+        reason: NotReadyReason,
+        /// The last lines that it wrote.
+        log: Vec<String>,
+    },
+    /// Another process holds the lock.
+    #[error("lock {what} within {} s{}", after.as_secs_f64(), holders(holder))]
+    Locked {
+        /// What.
+        what: String,
+        /// Who holds it, as far as it says.
+        holder: Option<Holder>,
+        /// The limit.
+        after: Duration,
+    },
+    /// Ctrl-C, or whatever else asked the operation to end.
+    #[error("finish: interrupted")]
+    Interrupted,
+    /// The home cannot be used.
+    #[error("use home {}: {reason}", path.display())]
+    Home {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// A file or folder cannot be used.
+    #[error("{op} {}", path.display())]
+    Io {
+        /// What was done, a verb.
+        op: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The store failed.
+    #[error("use the store")]
+    Store(#[from] rusqlite::Error),
+    /// The store holds something that this version cannot read.
+    #[error("read {what} in the store: {reason}")]
+    Damaged {
+        /// Which record.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The runtime failed.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The branch's shim failed.
+    #[error(transparent)]
+    Shim(#[from] ShimError),
+    /// Undoing a failed operation failed too.
+    #[error(transparent)]
+    Cleanup(#[from] CleanupError),
+}
+
+/// Two errors: the one that ended an operation, and the one that undoing it ended with. The first
+/// leads: it decides the kind, and its causes are the causes.
+#[derive(Debug)]
+pub struct CleanupError {
+    first: Box<CoreError>,
+    cleanup: Box<CoreError>,
+}
+
+impl fmt::Display for CleanupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (and then to {}", self.first, self.cleanup)?;
+        let mut source = self.cleanup.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        f.write_str(")")
+    }
+}
+
+impl Error for CleanupError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.first.source()
+    }
+}
+
+fn holders(holder: &Option<Holder>) -> String {
+    match holder {
+        Some(holder) => format!(": {holder} holds it"),
+        None => String::new(),
+    }
+}
+
+/// What code decides on; texts are for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// A name that nothing has, a container that is not there.
+    NotFound,
+    /// A revision or a name that cannot be read.
+    Usage,
+    /// A name is taken, settings differ, somebody else holds it.
+    Conflict,
+    /// Interrupted.
+    Interrupted,
+    /// What a snapshot needs is gone or cannot be read.
+    Damaged,
+    /// The runtime cannot be reached, or a component is missing.
+    Unavailable,
+    /// The runtime cannot do this.
+    Unsupported,
+    /// The operation failed.
+    Failed,
+}
+
+impl CoreError {
+    /// Wraps an error in the operation that it ended.
+    pub(crate) fn in_operation(self, operation: impl Into<String>) -> Self {
+        Self::Operation {
+            operation: operation.into(),
+            source: Box::new(self),
+        }
+    }
+
+    /// Adds the error of undoing to the error that made it necessary.
+    pub(crate) fn and_then(self, undone: Result<()>) -> Self {
+        match undone {
+            Ok(()) => self,
+            Err(cleanup) => Self::Cleanup(CleanupError {
+                first: Box::new(self),
+                cleanup: Box::new(cleanup),
+            }),
+        }
+    }
+
+    /// The error that decides: the innermost below operations and clean-ups.
+    pub fn root(&self) -> &Self {
+        match self {
+            Self::Operation { source, .. } => source.root(),
+            Self::Cleanup(error) => error.first.root(),
+            other => other,
+        }
+    }
+
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self.root() {
+            Self::Operation { .. } | Self::Cleanup(_) => ErrorKind::Failed,
+            Self::NotFound { .. } | Self::NotUp { .. } | Self::Lost { .. } => ErrorKind::NotFound,
+            Self::Ambiguous { .. }
+            | Self::InvalidRevision { .. }
+            | Self::InvalidName { .. }
+            | Self::NoImage { .. }
+            | Self::InvalidSettings { .. } => ErrorKind::Usage,
+            Self::SettingsDiffer { .. } | Self::Locked { .. } => ErrorKind::Conflict,
+            Self::NotReady { .. } | Self::Io { .. } | Self::Store(_) => ErrorKind::Failed,
+            Self::Interrupted => ErrorKind::Interrupted,
+            Self::Home { .. } => ErrorKind::Failed,
+            Self::Damaged { .. } => ErrorKind::Damaged,
+            Self::Runtime(error) => runtime_kind(error),
+            Self::Shim(error) => shim_kind(error),
+        }
+    }
+}
+
+fn runtime_kind(error: &RuntimeError) -> ErrorKind {
+    match error.kind() {
+        RuntimeErrorKind::Unreachable | RuntimeErrorKind::PermissionDenied => {
+            ErrorKind::Unavailable
+        }
+        RuntimeErrorKind::NotFound(ObjectKind::Capture) | RuntimeErrorKind::Damaged => {
+            ErrorKind::Damaged
+        }
+        RuntimeErrorKind::NotFound(_) => ErrorKind::NotFound,
+        RuntimeErrorKind::Conflict | RuntimeErrorKind::WrongState => ErrorKind::Conflict,
+        RuntimeErrorKind::Unsupported => ErrorKind::Unsupported,
+        _ => ErrorKind::Failed,
+    }
+}
+
+fn shim_kind(error: &ShimError) -> ErrorKind {
+    match error {
+        ShimError::PortInUse { .. } => ErrorKind::Conflict,
+        ShimError::HelperMissing { .. } => ErrorKind::Unavailable,
+        _ => ErrorKind::Failed,
+    }
+}

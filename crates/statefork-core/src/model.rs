@@ -1,0 +1,284 @@
+//! The records of the version graph and the operation log.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use statefork_runtime::{
+    Capture, ContainerId, ContainerSpec, MountKind, ObjectId, Phase, PortMapping,
+};
+
+use crate::config::Readiness;
+
+/// The tag of the graph's root.
+pub const BASE: &str = "base";
+/// The branch that every environment starts with.
+pub const MAIN: &str = "main";
+
+/// A snapshot's id: 12 random hexadecimal digits, lower case.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SnapshotId(String);
+
+impl SnapshotId {
+    /// How many digits it has.
+    pub const LENGTH: usize = 12;
+
+    /// A new one.
+    pub fn random() -> Self {
+        let number: u64 = rand::random();
+        Self(format!("{:012x}", number & 0xffff_ffff_ffff))
+    }
+
+    /// As the store holds it.
+    pub(crate) fn from_store(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a snapshot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotKind {
+    /// Files; processes start anew on restore.
+    Filesystem,
+}
+
+impl SnapshotKind {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Filesystem => "filesystem",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        (text == Self::Filesystem.as_str()).then_some(Self::Filesystem)
+    }
+}
+
+/// A path of the container that a snapshot does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotHeld {
+    /// Where, in the container.
+    pub path: PathBuf,
+    /// What is there.
+    pub kind: MountKind,
+    /// Whether the container can write there.
+    pub writable: bool,
+}
+
+/// A node of the version graph. Immutable.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// The snapshot it was made after; `None` for `base`.
+    pub parent: Option<SnapshotId>,
+    /// What it holds.
+    pub kind: SnapshotKind,
+    /// What the person said of it.
+    pub message: Option<String>,
+    /// Names that lead to it (`base`).
+    pub tags: Vec<String>,
+    /// Branches whose head it is.
+    pub branches: Vec<String>,
+    /// When.
+    pub created_at: Timestamp,
+    /// Bytes of its own layers.
+    pub size_bytes: u64,
+    /// Bytes that removing it alone would free: none while another snapshot stands on it.
+    pub unique_bytes: u64,
+    /// The settings that its container had.
+    pub spec: ContainerSpec,
+    /// What it does not hold.
+    pub not_held: Vec<NotHeld>,
+    /// What the runtime needs to bring it back.
+    pub capture: Capture,
+}
+
+/// Where an environment's image comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageSource {
+    /// An image of the runtime, by the name given.
+    Name(String),
+    /// A folder that was built.
+    Build(PathBuf),
+}
+
+impl fmt::Display for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Build(folder) => write!(f, "build of {}", folder.display()),
+        }
+    }
+}
+
+/// The settings of an environment's application.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The image.
+    pub image: ImageSource,
+    /// The container's settings.
+    pub spec: ContainerSpec,
+    /// The branch's ports as asked for.
+    pub ports: Vec<PortMapping>,
+    /// How the application says that it is usable.
+    pub readiness: Readiness,
+}
+
+/// A branch: a head and at most one live container.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Branch {
+    /// Its number in the home; names its shim's folder.
+    pub number: i64,
+    /// Its name.
+    pub name: String,
+    /// Its head.
+    pub head: SnapshotId,
+    /// Its container, if it has one.
+    pub container: Option<LiveContainer>,
+    /// Its ports, with the host ports that were found free.
+    pub ports: Vec<PortMapping>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A branch's container, as the store knows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LiveContainer {
+    /// Its id in the runtime.
+    pub id: ContainerId,
+    /// The random value that it is labelled with.
+    pub object: ObjectId,
+    /// The snapshot that it was launched from.
+    pub origin: SnapshotId,
+    /// Its settings.
+    pub spec: ContainerSpec,
+    /// When it was launched.
+    pub since: Timestamp,
+}
+
+/// What an operation does; the word in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationKind {
+    /// `up`.
+    Up,
+    /// `snapshot`.
+    Snapshot,
+    /// `step`.
+    Step,
+    /// `restore`.
+    Restore,
+    /// `down`.
+    Down,
+}
+
+impl OperationKind {
+    const ALL: [Self; 5] = [
+        Self::Up,
+        Self::Snapshot,
+        Self::Step,
+        Self::Restore,
+        Self::Down,
+    ];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Snapshot => "snapshot",
+            Self::Step => "step",
+            Self::Restore => "restore",
+            Self::Down => "down",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl fmt::Display for OperationKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It has not, or its process died.
+    Running,
+    /// As asked.
+    Done,
+    /// It failed and was undone.
+    Failed,
+}
+
+impl Outcome {
+    const ALL: [Self; 3] = [Self::Running, Self::Done, Self::Failed];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|outcome| outcome.as_str() == text)
+    }
+}
+
+/// A row of the operation log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operation {
+    /// Sequence number, rising.
+    pub seq: i64,
+    /// What.
+    pub kind: OperationKind,
+    /// In which environment.
+    pub environment: String,
+    /// On which branch.
+    pub branch: Option<String>,
+    /// The snapshot made, or gone to.
+    pub target: Option<SnapshotId>,
+    /// The kind of that snapshot.
+    pub snapshot_kind: Option<SnapshotKind>,
+    /// On which runtime.
+    pub runtime: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took; `None` while it runs.
+    pub duration: Option<Duration>,
+    /// From its begin until the application could be used.
+    pub usable: Option<Duration>,
+    /// The duration of each phase.
+    pub phases: Vec<(Phase, Duration)>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it failed.
+    pub error: Option<String>,
+}

@@ -1,0 +1,132 @@
+//! One operation: the intent in the log, its phases, its end.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use statefork_runtime::{ObjectId, ObjectType, Phase, Phases};
+
+use crate::error::{CoreError, Result};
+use crate::model::{OperationKind, Outcome, SnapshotId, SnapshotKind};
+use crate::process::ProcessIdentity;
+use crate::store::{Finished, NewOperation, Store};
+
+/// What an operation is going to do.
+pub(crate) struct Intent<'a> {
+    pub(crate) kind: OperationKind,
+    pub(crate) environment: &'a str,
+    pub(crate) runtime: &'a str,
+    pub(crate) branch: Option<&'a str>,
+    pub(crate) target: Option<&'a SnapshotId>,
+    pub(crate) snapshot_kind: Option<SnapshotKind>,
+    pub(crate) objects: &'a [(ObjectType, ObjectId)],
+    /// When the person asked, waiting for locks included.
+    pub(crate) begun: (Timestamp, Instant),
+}
+
+/// An operation that is under way.
+pub(crate) struct Recorder<'a> {
+    store: &'a Store,
+    seq: i64,
+    begun: Instant,
+    usable: Option<Duration>,
+    pub(crate) phases: Phases,
+}
+
+/// How long an operation took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timing {
+    /// Its sequence number in the log.
+    pub operation: i64,
+    /// All of it.
+    pub duration: Duration,
+    /// From its begin until the application could be used.
+    pub usable: Duration,
+    /// The duration of each phase.
+    pub phases: Vec<(Phase, Duration)>,
+}
+
+impl<'a> Recorder<'a> {
+    /// Writes the intent.
+    pub(crate) fn begin(store: &'a Store, intent: &Intent<'_>) -> Result<Self> {
+        let process = ProcessIdentity::current().map_err(|source| CoreError::Io {
+            op: "read",
+            path: "/proc/self/stat".into(),
+            source,
+        })?;
+        let (started_at, begun) = intent.begun;
+        let seq = store.begin_operation(&NewOperation {
+            kind: intent.kind,
+            environment: intent.environment,
+            runtime: intent.runtime,
+            branch: intent.branch,
+            target: intent.target,
+            snapshot_kind: intent.snapshot_kind,
+            process: &process,
+            started_at,
+            objects: intent.objects,
+        })?;
+        Ok(Self {
+            store,
+            seq,
+            begun,
+            usable: None,
+            phases: Phases::new(),
+        })
+    }
+
+    /// Runs blocking work and adds its time to a phase.
+    pub(crate) fn time<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let output = work();
+        self.phases.add(phase, begun.elapsed());
+        output
+    }
+
+    /// From now on the application can be used.
+    pub(crate) fn usable(&mut self) {
+        self.usable = Some(self.begun.elapsed());
+    }
+
+    /// Records the end; a failure keeps its error, which is returned.
+    pub(crate) fn finish<T>(self, outcome: Result<T>) -> Result<(T, Timing)> {
+        let duration = self.begun.elapsed();
+        let phases = self.phases.snapshot();
+        let error = outcome.as_ref().err().map(error_line);
+        let end = Finished {
+            outcome: match outcome {
+                Ok(_) => Outcome::Done,
+                Err(_) => Outcome::Failed,
+            },
+            error: error.as_deref(),
+            duration,
+            usable: self.usable,
+            phases: &phases,
+        };
+        let recorded = self.store.finish_operation(self.seq, &end);
+        match (outcome, recorded) {
+            (Ok(output), Ok(())) => {
+                let timing = Timing {
+                    operation: self.seq,
+                    duration,
+                    usable: self.usable.unwrap_or(duration),
+                    phases,
+                };
+                Ok((output, timing))
+            }
+            (Ok(_), Err(error)) => Err(error),
+            (Err(error), recorded) => Err(error.and_then(recorded)),
+        }
+    }
+}
+
+/// An error with its causes on one line, for the log.
+fn error_line(error: &CoreError) -> String {
+    let mut line = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    line
+}

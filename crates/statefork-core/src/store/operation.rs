@@ -1,0 +1,210 @@
+//! The operation log in the store.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use statefork_runtime::{ObjectId, ObjectType, Phase};
+
+use super::{Store, damaged, duration, from_json, micros, time, to_json};
+use crate::error::Result;
+use crate::model::{Operation, OperationKind, Outcome, SnapshotId, SnapshotKind};
+use crate::process::ProcessIdentity;
+
+/// The intent of an operation.
+#[derive(Clone, Debug)]
+pub(crate) struct NewOperation<'a> {
+    pub(crate) kind: OperationKind,
+    pub(crate) environment: &'a str,
+    pub(crate) runtime: &'a str,
+    pub(crate) branch: Option<&'a str>,
+    pub(crate) target: Option<&'a SnapshotId>,
+    pub(crate) snapshot_kind: Option<SnapshotKind>,
+    pub(crate) process: &'a ProcessIdentity,
+    pub(crate) started_at: Timestamp,
+    pub(crate) objects: &'a [(ObjectType, ObjectId)],
+}
+
+/// How an operation ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Finished<'a> {
+    pub(crate) outcome: Outcome,
+    pub(crate) error: Option<&'a str>,
+    pub(crate) duration: Duration,
+    pub(crate) usable: Option<Duration>,
+    pub(crate) phases: &'a [(Phase, Duration)],
+}
+
+impl Store {
+    /// Writes an intent, with the objects that the operation is about to make.
+    pub(crate) fn begin_operation(&self, new: &NewOperation<'_>) -> Result<i64> {
+        self.write(|transaction| {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO operations (kind, environment, runtime, branch, target,
+                         snapshot_kind, process, started_at, outcome)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                )?
+                .execute((
+                    new.kind.as_str(),
+                    new.environment,
+                    new.runtime,
+                    new.branch,
+                    new.target.map(SnapshotId::as_str),
+                    new.snapshot_kind.map(SnapshotKind::as_str),
+                    to_json(new.process)?,
+                    new.started_at.as_microsecond(),
+                    Outcome::Running.as_str(),
+                ))?;
+            let seq = transaction.last_insert_rowid();
+            for (kind, object) in new.objects {
+                transaction
+                    .prepare_cached("INSERT INTO objects VALUES (?1, ?2, ?3, ?4, ?5)")?
+                    .execute((
+                        object.as_str(),
+                        new.environment,
+                        new.runtime,
+                        kind.as_str(),
+                        seq,
+                    ))?;
+            }
+            Ok(seq)
+        })
+    }
+
+    /// Records how an operation ended.
+    pub(crate) fn finish_operation(&self, seq: i64, end: &Finished<'_>) -> Result<()> {
+        self.write(|transaction| {
+            transaction
+                .prepare_cached(
+                    "UPDATE operations SET outcome = ?2, error = ?3, duration = ?4, usable = ?5
+                     WHERE seq = ?1",
+                )?
+                .execute((
+                    seq,
+                    end.outcome.as_str(),
+                    end.error,
+                    micros(end.duration),
+                    end.usable.map(micros),
+                ))?;
+            let mut insert =
+                transaction.prepare_cached("INSERT INTO phases VALUES (?1, ?2, ?3, ?4)")?;
+            for (position, (phase, took)) in end.phases.iter().enumerate() {
+                insert.execute((seq, position as i64, phase.as_str(), micros(*took)))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The log of an environment, oldest first.
+    pub(crate) fn operations(&self, environment: &str, runtime: &str) -> Result<Vec<Operation>> {
+        let connection = self.lock();
+        let mut phases: HashMap<i64, Vec<(Phase, Duration)>> = HashMap::new();
+        let mut statement = connection.prepare(
+            "SELECT p.operation, p.phase, p.duration FROM phases p
+             JOIN operations o ON o.seq = p.operation
+             WHERE o.environment = ?1 AND o.runtime = ?2 ORDER BY p.operation, p.position",
+        )?;
+        let mut rows = statement.query((environment, runtime))?;
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(1)?;
+            let phase = Phase::parse(&name)
+                .ok_or_else(|| damaged("a phase", format!("unknown name {name}")))?;
+            phases
+                .entry(row.get(0)?)
+                .or_default()
+                .push((phase, duration(row.get(2)?)));
+        }
+        let mut statement = connection.prepare(
+            "SELECT seq, kind, branch, target, snapshot_kind, started_at, duration, usable,
+                    outcome, error
+             FROM operations WHERE environment = ?1 AND runtime = ?2 ORDER BY seq",
+        )?;
+        let mut rows = statement.query((environment, runtime))?;
+        let mut operations = Vec::new();
+        while let Some(row) = rows.next()? {
+            let seq = row.get(0)?;
+            let unknown =
+                |what: &str| damaged(format!("operation {seq}"), format!("unknown {what}"));
+            let kind: String = row.get(1)?;
+            let outcome: String = row.get(8)?;
+            let target: Option<String> = row.get(3)?;
+            let snapshot_kind: Option<String> = row.get(4)?;
+            operations.push(Operation {
+                seq,
+                kind: OperationKind::parse(&kind).ok_or_else(|| unknown("kind"))?,
+                environment: environment.to_owned(),
+                branch: row.get(2)?,
+                target: target.map(SnapshotId::from_store),
+                snapshot_kind: snapshot_kind
+                    .map(|kind| SnapshotKind::parse(&kind).ok_or_else(|| unknown("snapshot kind")))
+                    .transpose()?,
+                runtime: runtime.to_owned(),
+                started_at: time(row.get(5)?)?,
+                duration: row.get::<_, Option<i64>>(6)?.map(duration),
+                usable: row.get::<_, Option<i64>>(7)?.map(duration),
+                phases: phases.remove(&seq).unwrap_or_default(),
+                outcome: Outcome::parse(&outcome).ok_or_else(|| unknown("outcome"))?,
+                error: row.get(9)?,
+            });
+        }
+        Ok(operations)
+    }
+
+    /// Operations of an environment that did not end and whose process no longer runs.
+    pub(crate) fn unfinished(
+        &self,
+        environment: &str,
+        runtime: &str,
+    ) -> Result<Vec<(i64, OperationKind)>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT seq, kind, process FROM operations
+             WHERE outcome = 'running' AND environment = ?1 AND runtime = ?2 ORDER BY seq",
+        )?;
+        let mut rows = statement.query((environment, runtime))?;
+        let mut unfinished = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (seq, kind): (i64, String) = (row.get(0)?, row.get(1)?);
+            let process: ProcessIdentity =
+                from_json("process of an operation", &row.get::<_, String>(2)?)?;
+            if !process.is_alive() {
+                let kind = OperationKind::parse(&kind)
+                    .ok_or_else(|| damaged(format!("operation {seq}"), "unknown kind"))?;
+                unfinished.push((seq, kind));
+            }
+        }
+        Ok(unfinished)
+    }
+
+    /// The objects of an environment that may exist in its runtime.
+    pub(crate) fn objects(
+        &self,
+        environment: &str,
+        runtime: &str,
+    ) -> Result<Vec<(ObjectType, ObjectId)>> {
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare("SELECT kind, object FROM objects WHERE environment = ?1 AND runtime = ?2")?;
+        let mut rows = statement.query((environment, runtime))?;
+        let mut objects = Vec::new();
+        while let Some(row) = rows.next()? {
+            let kind: String = row.get(0)?;
+            let kind = ObjectType::parse(&kind)
+                .ok_or_else(|| damaged("an object", format!("unknown type {kind}")))?;
+            objects.push((kind, ObjectId::new(row.get::<_, String>(1)?)));
+        }
+        Ok(objects)
+    }
+
+    /// Forgets objects that are gone, or were never made.
+    pub(crate) fn forget_objects(&self, objects: &[&ObjectId]) -> Result<()> {
+        self.write(|transaction| {
+            let mut delete = transaction.prepare_cached("DELETE FROM objects WHERE object = ?1")?;
+            for object in objects {
+                delete.execute([object.as_str()])?;
+            }
+            Ok(())
+        })
+    }
+}

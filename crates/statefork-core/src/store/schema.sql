@@ -1,0 +1,87 @@
+-- Version 1 of the store. Times are microseconds since 1970-01-01 UTC, durations microseconds.
+
+CREATE TABLE home (
+    id TEXT NOT NULL
+) STRICT;
+
+-- What probing a runtime found, for the daemon it was found with.
+CREATE TABLE probes (
+    runtime      TEXT NOT NULL,
+    fingerprint  TEXT NOT NULL,
+    capabilities TEXT NOT NULL,
+    PRIMARY KEY (runtime, fingerprint)
+) STRICT;
+
+CREATE TABLE environments (
+    number       INTEGER PRIMARY KEY,
+    name         TEXT NOT NULL,
+    runtime      TEXT NOT NULL,
+    settings     TEXT NOT NULL,
+    capabilities TEXT NOT NULL,
+    created_at   INTEGER NOT NULL,
+    UNIQUE (name, runtime)
+) STRICT;
+
+CREATE TABLE snapshots (
+    position    INTEGER PRIMARY KEY,
+    environment INTEGER NOT NULL REFERENCES environments (number) ON DELETE CASCADE,
+    id          TEXT NOT NULL,
+    parent      INTEGER REFERENCES snapshots (position),
+    kind        TEXT NOT NULL,
+    message     TEXT,
+    created_at  INTEGER NOT NULL,
+    size_bytes  INTEGER NOT NULL,
+    spec        TEXT NOT NULL,
+    not_held    TEXT NOT NULL,
+    capture     TEXT NOT NULL,
+    UNIQUE (environment, id)
+) STRICT;
+CREATE INDEX snapshots_by_parent ON snapshots (parent);
+
+CREATE TABLE branches (
+    number      INTEGER PRIMARY KEY,
+    environment INTEGER NOT NULL REFERENCES environments (number) ON DELETE CASCADE,
+    name        TEXT NOT NULL,
+    head        INTEGER NOT NULL REFERENCES snapshots (position),
+    container   TEXT,
+    ports       TEXT NOT NULL,
+    created_at  INTEGER NOT NULL,
+    UNIQUE (environment, name)
+) STRICT;
+
+-- The operation log outlives its environment, so it names things instead of referring to them.
+CREATE TABLE operations (
+    seq           INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind          TEXT NOT NULL,
+    environment   TEXT NOT NULL,
+    runtime       TEXT NOT NULL,
+    branch        TEXT,
+    target        TEXT,
+    snapshot_kind TEXT,
+    process       TEXT NOT NULL,
+    started_at    INTEGER NOT NULL,
+    duration      INTEGER,
+    usable        INTEGER,
+    outcome       TEXT NOT NULL,
+    error         TEXT
+) STRICT;
+CREATE INDEX operations_by_environment ON operations (environment, runtime);
+CREATE INDEX operations_unfinished ON operations (outcome) WHERE outcome = 'running';
+
+CREATE TABLE phases (
+    operation INTEGER NOT NULL REFERENCES operations (seq),
+    position  INTEGER NOT NULL,
+    phase     TEXT NOT NULL,
+    duration  INTEGER NOT NULL,
+    PRIMARY KEY (operation, position)
+) STRICT, WITHOUT ROWID;
+
+-- Every object of ours in a runtime, written before it is made, deleted after it is gone.
+CREATE TABLE objects (
+    object      TEXT PRIMARY KEY,
+    environment TEXT NOT NULL,
+    runtime     TEXT NOT NULL,
+    kind        TEXT NOT NULL,
+    operation   INTEGER NOT NULL REFERENCES operations (seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX objects_by_environment ON objects (environment, runtime);
