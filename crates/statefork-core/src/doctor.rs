@@ -13,7 +13,7 @@ pub enum Examined {
         /// Who it is.
         identity: RuntimeIdentity,
         /// What it can do.
-        capabilities: Capabilities,
+        capabilities: Box<Capabilities>,
     },
     /// It does not.
     Unavailable(RuntimeError),
@@ -33,7 +33,7 @@ pub async fn examine(home: &Home, runtime: &dyn Runtime) -> Result<Examined> {
                 .keep_probe(runtime.name(), fingerprint, &capabilities)?;
             Ok(Examined::Available {
                 identity,
-                capabilities,
+                capabilities: Box::new(capabilities),
             })
         }
         Err(error) => Ok(Examined::Unavailable(error)),

@@ -75,7 +75,7 @@ impl Group {
 }
 
 /// The figures of a log, by operation and kind, the whole before its phases.
-pub fn statistics(log: &[Operation]) -> Vec<StatRow> {
+pub(crate) fn statistics(log: &[Operation]) -> Vec<StatRow> {
     let mut groups: BTreeMap<(&str, OperationKind, Option<SnapshotKind>), Group> = BTreeMap::new();
     for operation in log {
         let key = (

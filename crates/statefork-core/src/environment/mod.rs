@@ -294,3 +294,6 @@ fn short(object: &ObjectId) -> &str {
 fn new_object() -> ObjectId {
     ObjectId::new(random_id())
 }
+
+#[cfg(test)]
+mod tests;

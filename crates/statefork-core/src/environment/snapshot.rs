@@ -104,8 +104,14 @@ impl Environment {
                 object: objects[1].1.clone(),
             };
             let old = Some((live.live.clone(), live.container.clone()));
-            self.hand_over(&mut recorder, &live.record, &live.branch, old, &successor)
-                .await
+            let handed_over = self
+                .hand_over(&mut recorder, &live.record, &live.branch, old, &successor)
+                .await;
+            if handed_over.is_err() {
+                self.observer()
+                    .notice(&format!("snapshot {id} was taken before and stays"));
+            }
+            handed_over
         };
         let outcome = outcome.await;
         let (_, timing) = recorder.finish(outcome)?;

@@ -1,6 +1,6 @@
 //! The environment variables of the application: `env_file` and `env`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Document;
 use crate::config::file::read_text;
@@ -28,14 +28,14 @@ pub(super) fn files(document: &Document<'_>, root: &Section<'_>) -> Result<Vec<P
 /// Adds the variables of a file; a later file wins.
 pub(super) fn apply_file(
     document: &Document<'_>,
-    path: &PathBuf,
+    path: &Path,
     config: &mut Config,
 ) -> Result<(), ConfigError> {
     let text = read_text(path, path)?;
     let variables = read_env_lines(&text, document.caller).map_err(|fault| fault.located(path))?;
     for (line, variable) in variables {
         let origin = Origin::File {
-            path: path.clone(),
+            path: path.to_owned(),
             line,
         };
         config
