@@ -118,7 +118,7 @@ pub(super) async fn drive(
             Progress::Copying => {
                 if let Some(stdin) = &mut stdin {
                     tokio::select! {
-                        () = copy(stdin, &sink) => {}
+                        () = copy(stdin, &sink, &shared, &run) => {}
                         () = run.until_over(&shared) => return KILLED,
                     }
                 }
@@ -134,10 +134,14 @@ pub(super) async fn drive(
     }
 }
 
-async fn copy(stdin: &mut DuplexStream, sink: &Sink) {
+async fn copy(stdin: &mut DuplexStream, sink: &Sink, shared: &Shared, run: &Run) {
     let mut buffer = vec![0; 64 * 1024];
     // An end or a failure of the writer's side are both the end of the input.
     while let Ok(count @ 1..) = stdin.read(&mut buffer).await {
+        // A paused process writes nothing.
+        if !run.until_running(shared).await {
+            return;
+        }
         let output = Output {
             stream: Stream::Stdout,
             bytes: Bytes::copy_from_slice(&buffer[..count]),
