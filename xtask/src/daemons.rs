@@ -6,7 +6,7 @@
 //! directory by pid, start time and boot; only a process that matches such a record is stopped.
 
 mod firewall;
-mod identity;
+pub(crate) mod identity;
 mod layout;
 mod ping;
 mod record;
@@ -54,10 +54,6 @@ pub(crate) struct Args {
     state_dir: Option<PathBuf>,
 }
 
-/// What a call of [`up`] has started; what is absent answered before.
-#[derive(Debug, Default)]
-pub(crate) struct Started(pub(crate) Vec<Kind>);
-
 impl Args {
     fn kinds(&self) -> Vec<Kind> {
         self.daemon
@@ -72,7 +68,7 @@ impl Args {
 /// Runs the command.
 pub(crate) fn run_command(command: &Command) -> Result<()> {
     match command {
-        Command::Up(args) => up(&args.layout()?, &args.kinds()).map(|_| ()),
+        Command::Up(args) => up(&args.layout()?, &args.kinds()),
         Command::Down(args) => down(&args.layout()?, &args.kinds()),
         Command::Status(args) => {
             status(&args.layout()?, &args.kinds());
@@ -82,18 +78,15 @@ pub(crate) fn run_command(command: &Command) -> Result<()> {
 }
 
 /// Starts each daemon that does not answer, and waits until it does.
-pub(crate) fn up(layout: &Layout, kinds: &[Kind]) -> Result<Started> {
-    let mut started = Started::default();
+fn up(layout: &Layout, kinds: &[Kind]) -> Result<()> {
     for &kind in kinds {
-        if bring_up(layout, kind)? {
-            started.0.push(kind);
-        }
+        bring_up(layout, kind)?;
     }
-    Ok(started)
+    Ok(())
 }
 
 /// Stops those of the named daemons that [`up`] has started, in this process or an earlier one.
-pub(crate) fn down(layout: &Layout, kinds: &[Kind]) -> Result<()> {
+fn down(layout: &Layout, kinds: &[Kind]) -> Result<()> {
     for &kind in kinds {
         let Some(record) = Record::load(layout, kind)? else {
             println!("{kind}: not started by us, left as it is");
@@ -102,6 +95,30 @@ pub(crate) fn down(layout: &Layout, kinds: &[Kind]) -> Result<()> {
         take_down(layout, kind, &record).with_context(|| format!("failed to stop {kind}"))?;
     }
     Ok(())
+}
+
+/// Starts each daemon that does not answer, does something, and stops those again, also after a
+/// failure.
+pub(crate) fn with_daemons<T>(
+    layout: &Layout,
+    kinds: &[Kind],
+    action: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let mut started = Vec::new();
+    let result = (|| {
+        for &kind in kinds {
+            crate::interrupt::check()?;
+            if bring_up(layout, kind)? {
+                started.push(kind);
+            }
+        }
+        action()
+    })();
+    match (result, down(layout, &started)) {
+        (Ok(value), stopped) => stopped.map(|()| value),
+        (Err(error), Ok(())) => Err(error),
+        (Err(error), Err(stopping)) => Err(error.context(format!("{stopping:#}"))),
+    }
 }
 
 /// Whether it had to be started.

@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 
 use crate::process::step;
 use archive::hex;
+pub(crate) use busybox::TAG as BUSYBOX;
+pub(crate) use target_app::TAG as TARGET_APP;
 
 /// To be raised when the way the archives are made changes.
 const RECIPE: &str = "1";
@@ -28,6 +30,11 @@ pub(crate) struct Args {
     force: bool,
 }
 
+/// Where the archives are unless told otherwise.
+pub(crate) fn usual_dir() -> PathBuf {
+    workspace().join("target/xtask")
+}
+
 /// The archives.
 pub(crate) struct Archives {
     /// `localhost/target-app:latest`.
@@ -36,12 +43,19 @@ pub(crate) struct Archives {
     pub(crate) busybox: PathBuf,
 }
 
+impl Archives {
+    /// Those of a directory, whether they are made yet or not.
+    pub(crate) fn in_dir(dir: &Path) -> Self {
+        Self {
+            target_app: dir.join("target-app.tar"),
+            busybox: dir.join("busybox.tar"),
+        }
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run_command(args: &Args) -> Result<()> {
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| workspace().join("target/xtask"));
+    let out = args.out.clone().unwrap_or_else(usual_dir);
     let archives = images(&out, args.force)?;
     for archive in [&archives.target_app, &archives.busybox] {
         let bytes = fs::metadata(archive)?.len();
@@ -57,10 +71,7 @@ pub(crate) fn images(out: &Path, force: bool) -> Result<Archives> {
     let lock = File::create(out.join(".lock"))?;
     // Held until the end: two builds at once would remove each other's temporary directory.
     lock.lock()?;
-    let archives = Archives {
-        target_app: out.join("target-app.tar"),
-        busybox: out.join("busybox.tar"),
-    };
+    let archives = Archives::in_dir(out);
     let scratch = Scratch::new(out)?;
     let sources = workspace().join("target-app");
     let cache = out.join("debs");

@@ -1,9 +1,15 @@
-//! Set-up, daemons, images and house rules of the workspace, as `cargo xtask COMMAND`.
+//! Set-up, daemons, images, tests and demonstration of the workspace, as `cargo xtask COMMAND`.
 
+mod census;
 mod daemons;
+mod demo;
+mod engine;
+mod http;
 mod image;
+mod interrupt;
 mod process;
 mod setup;
+mod test;
 mod tidy;
 
 use std::process::ExitCode;
@@ -23,6 +29,10 @@ enum Command {
     Image(image::Args),
     /// Check the house rules.
     Tidy,
+    /// Set everything up, run every check and test, and look for what they left behind.
+    Test(test::Args),
+    /// Show the main job on a real application, step by step, and check each claim.
+    Demo(demo::Args),
 }
 
 fn main() -> ExitCode {
@@ -30,12 +40,17 @@ fn main() -> ExitCode {
         Command::Setup(args) => setup::run_command(&args),
         Command::Image(args) => image::run_command(&args),
         Command::Tidy => tidy::tidy(),
+        Command::Test(args) => test::run_command(&args),
+        Command::Demo(args) => demo::run_command(&args),
         Command::Daemons(command) => daemons::run_command(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
+            if interrupt::requested() {
+                return ExitCode::from(interrupt::EXIT_CODE);
+            }
             ExitCode::FAILURE
         }
     }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::interrupt;
+
 /// How many lines of a failed program's output are shown.
 const TAIL: usize = 20;
 
@@ -81,7 +83,7 @@ pub(crate) fn retry<T>(attempts: u32, mut action: impl FnMut() -> Result<T>) -> 
     loop {
         match action() {
             Ok(value) => return Ok(value),
-            Err(error) if attempt >= attempts => return Err(error),
+            Err(error) if attempt >= attempts || interrupt::requested() => return Err(error),
             Err(error) => {
                 let pause = Duration::from_secs(2 << attempt);
                 println!("  attempt {attempt} of {attempts} failed, next in {pause:?}: {error:#}");

@@ -1,0 +1,226 @@
+//! `cargo xtask test`: all set-up, then every check and test of the workspace, then a look for what
+//! they left behind. Stops at the first failure.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::census::Census;
+use crate::daemons::{Kind, Layout, with_daemons};
+use crate::engine::{Engine, with_images};
+use crate::image::{Archives, BUSYBOX, TARGET_APP, images, usual_dir, workspace};
+use crate::interrupt::{self, Heed};
+use crate::process::{command, display, find_program};
+use crate::setup::setup;
+use crate::tidy::tidy;
+
+/// Arguments of `cargo xtask test`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only the tests of this runtime and those that need none.
+    #[arg(long, value_enum)]
+    runtime: Option<Kind>,
+    /// Install nothing, make no image and start no daemon: what is there must do.
+    #[arg(long)]
+    no_setup: bool,
+    /// Arguments for nextest (for `cargo test` where nextest is missing), such as a test's name.
+    /// Then only these tests run, without the other checks.
+    #[arg(last = true, value_name = "ARGUMENT")]
+    tests: Vec<String>,
+}
+
+/// Runs the command.
+pub(crate) fn run_command(args: &Args) -> Result<()> {
+    interrupt::watch()?;
+    let mut steps = Steps::default();
+    let result = all(args, &mut steps);
+    steps.summarise();
+    result
+}
+
+fn all(args: &Args, steps: &mut Steps) -> Result<()> {
+    let kinds = args.runtime.map_or(Kind::ALL.to_vec(), |kind| vec![kind]);
+    let layout = Layout::new(None)?;
+    if args.no_setup {
+        let archives = Archives::in_dir(&usual_dir());
+        return in_engines(args, &kinds, &layout, &archives, steps);
+    }
+    steps.run("packages", || setup(false))?;
+    let archives = steps.run("images", || images(&usual_dir(), false))?;
+    heading("daemons");
+    with_daemons(&layout, &kinds, || {
+        in_engines(args, &kinds, &layout, &archives, steps)
+    })
+}
+
+fn in_engines(
+    args: &Args,
+    kinds: &[Kind],
+    layout: &Layout,
+    archives: &Archives,
+    steps: &mut Steps,
+) -> Result<()> {
+    let engines: Vec<Engine> = kinds
+        .iter()
+        .map(|&kind| Engine::new(layout, kind))
+        .collect();
+    let before = Census::take(&engines)?;
+    let loaded: [(&Path, &str); 2] = [
+        (&archives.busybox, BUSYBOX),
+        (&archives.target_app, TARGET_APP),
+    ];
+    with_images(&engines, &loaded, || {
+        let cargo = Cargo {
+            kinds,
+            layout,
+            archives,
+        };
+        checks(args, &cargo, steps)
+    })?;
+    steps.run("leftovers", || before.compare(&engines))
+}
+
+fn checks(args: &Args, cargo: &Cargo<'_>, steps: &mut Steps) -> Result<()> {
+    if !args.tests.is_empty() {
+        return steps.run("tests", || cargo.tests(&args.tests));
+    }
+    steps.run("format", || cargo.run(&["fmt", "--all", "--check"]))?;
+    steps.run("house rules", tidy)?;
+    steps.run("clippy", || {
+        cargo.run(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ])
+    })?;
+    steps.run("documentation", || {
+        let mut doc = cargo.command(&["doc", "--workspace", "--no-deps"]);
+        succeed(doc.env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    // The binaries too: tests and benchmarks start the helper from beside their own directory.
+    steps.run("build", || cargo.run(&["build", "--workspace", "--bins"]))?;
+    steps.run("tests", || cargo.tests(&[]))?;
+    steps.run("documentation tests", || {
+        cargo.run(&["test", "--workspace", "--doc"])
+    })?;
+    // Each benchmark once, to see that it works. Its figures would mean nothing here, so what the
+    // tests have built already does; the whole workspace, since a part of it would be built anew.
+    steps.run("benchmarks, once each", || {
+        cargo.run(&[
+            "bench",
+            "--workspace",
+            "--profile",
+            "dev",
+            "--bench",
+            "*",
+            "--",
+            "--test",
+        ])
+    })
+}
+
+/// Calls of cargo with what the tests need to know.
+struct Cargo<'a> {
+    kinds: &'a [Kind],
+    layout: &'a Layout,
+    archives: &'a Archives,
+}
+
+impl Cargo<'_> {
+    fn command(&self, args: &[&str]) -> Command {
+        let mut cargo = command("cargo");
+        let runtimes: Vec<String> = self.kinds.iter().map(Kind::to_string).collect();
+        cargo
+            .args(args)
+            .current_dir(workspace())
+            .env("STATEFORK_TEST_RUNTIMES", runtimes.join(","))
+            .env("STATEFORK_TEST_IMAGE", &self.archives.busybox)
+            .env("STATEFORK_TEST_APP", &self.archives.target_app);
+        for (variable, kind) in [
+            ("DOCKER_HOST", Kind::Docker),
+            ("CONTAINER_HOST", Kind::Podman),
+        ] {
+            let socket = self.layout.socket(kind);
+            cargo.env(variable, format!("unix://{}", socket.display()));
+        }
+        // A user's own choices must not decide what a test sees.
+        for variable in ["HOME", "RUNTIME", "ENVIRONMENT", "BRANCH"] {
+            cargo.env_remove(format!("STATEFORK_{variable}"));
+        }
+        cargo
+    }
+
+    fn run(&self, args: &[&str]) -> Result<()> {
+        succeed(&mut self.command(args))
+    }
+
+    /// Unit and integration tests.
+    fn tests(&self, more: &[String]) -> Result<()> {
+        let absent: Vec<Kind> = Kind::ALL
+            .into_iter()
+            .filter(|kind| !self.kinds.contains(kind))
+            .collect();
+        let mut tests = if find_program("cargo-nextest").is_some() {
+            let mut nextest = self.command(&["nextest", "run", "--workspace"]);
+            for kind in absent {
+                let filter = format!("not (package(statefork-{kind}) & kind(test))");
+                nextest.arg("-E").arg(filter);
+            }
+            nextest
+        } else {
+            println!("cargo-nextest was not found; `cargo test` does it, without limits of time");
+            let mut test = self.command(&["test", "--workspace", "--lib", "--bins", "--tests"]);
+            for kind in absent {
+                test.arg("--exclude").arg(format!("statefork-{kind}"));
+            }
+            test
+        };
+        succeed(tests.args(more))
+    }
+}
+
+fn succeed(command: &mut Command) -> Result<()> {
+    println!("$ {}", display(command));
+    let status = interrupt::run(command, Heed::Interrupts)?;
+    interrupt::check()?;
+    if !status.success() {
+        bail!("`{}` ended with {status}", display(command));
+    }
+    Ok(())
+}
+
+fn heading(name: &str) {
+    println!("\n=== {name} ===");
+}
+
+/// What has been done, and how long each took.
+#[derive(Default)]
+struct Steps(Vec<(&'static str, Duration, bool)>);
+
+impl Steps {
+    fn run<T>(&mut self, name: &'static str, action: impl FnOnce() -> Result<T>) -> Result<T> {
+        interrupt::check()?;
+        heading(name);
+        let begun = Instant::now();
+        let result = action();
+        let took = begun.elapsed();
+        self.0.push((name, took, result.is_ok()));
+        let outcome = if result.is_ok() { "done" } else { "FAILED" };
+        println!("=== {name}: {outcome} after {:.1} s", took.as_secs_f64());
+        result.map_err(|error| error.context(format!("{name} failed")))
+    }
+
+    fn summarise(&self) {
+        let all: Duration = self.0.iter().map(|(_, took, _)| *took).sum();
+        println!("\n=== all in {:.0} s ===", all.as_secs_f64());
+        for (name, took, done) in &self.0 {
+            let outcome = if *done { "" } else { "  FAILED" };
+            println!("{:>8.1} s  {name}{outcome}", took.as_secs_f64());
+        }
+    }
+}
