@@ -57,17 +57,17 @@ pub(crate) struct Ran {
 impl Ran {
     /// Standard output as text, without the last line's end.
     pub(crate) fn out(&self) -> String {
-        text(&self.stdout)
+        as_text(&self.stdout)
     }
 
     /// Standard error as text, without the last line's end.
     pub(crate) fn err(&self) -> String {
-        text(&self.stderr)
+        as_text(&self.stderr)
     }
 }
 
 /// Bytes as text, without the last line's end.
-pub(crate) fn text(bytes: &[u8]) -> String {
+pub(crate) fn as_text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end().to_owned()
 }
 
@@ -159,6 +159,11 @@ impl Fixture {
     /// The arguments that run a line of the vocabulary (`write /a text ; serve`).
     pub(crate) fn argv(&self, line: &str) -> Vec<String> {
         self.shared.base.argv(line)
+    }
+
+    /// The arguments that run a script of the image's shell; where the runtime runs programs.
+    pub(crate) fn shell(&self, script: &str) -> Vec<String> {
+        vec!["/bin/sh".into(), "-c".into(), script.into()]
     }
 
     /// The settings of a container that runs a line of the vocabulary.
@@ -293,10 +298,35 @@ impl Fixture {
         })
     }
 
+    /// What a script of the image's shell writes, which must succeed; where the runtime runs
+    /// programs.
+    pub(crate) async fn script(&self, container: &Container, script: &str) -> Outcome<String> {
+        let request = ExecRequest {
+            argv: self.shell(script),
+            ..ExecRequest::default()
+        };
+        let ran = self.run_request(container, &request, None).await?;
+        if ran.exit == ExecExit::Code(0) {
+            Ok(ran.out())
+        } else {
+            Err(Failure::new(format!("{script:?} ended with {ran:?}")))
+        }
+    }
+
     /// A file's content as a process in the container reads it; `None` if it cannot.
     pub(crate) async fn file(&self, container: &Container, path: &str) -> Outcome<Option<String>> {
         let ran = self.run(container, &format!("cat {path}")).await?;
         Ok((ran.exit == ExecExit::Code(0)).then(|| ran.out()))
+    }
+
+    /// What a line of the vocabulary writes to standard output, which must succeed.
+    pub(crate) async fn told(&self, container: &Container, line: &str) -> Outcome<String> {
+        let ran = self.run(container, line).await?;
+        if ran.exit == ExecExit::Code(0) {
+            Ok(ran.out())
+        } else {
+            Err(Failure::new(format!("{line:?} ended with {ran:?}")))
+        }
     }
 
     /// All that a container has written so far, standard output and standard error.
@@ -306,7 +336,7 @@ impl Fixture {
             .logs(&container.id, LogRequest::default())
             .await?;
         let (stdout, stderr) = collect(stream).await?;
-        Ok((text(&stdout), text(&stderr)))
+        Ok((as_text(&stdout), as_text(&stderr)))
     }
 
     /// The container as it is now.

@@ -23,7 +23,7 @@ pub enum TestImage {
 
 /// What the shell lacks of the vocabulary. Without the trap, process 1 would ignore a polite stop.
 const SHELL_WORDS: &str = r#"
-write() { mkdir -p "${1%/*}/" && printf %s "$2" > "$1"; }
+write() { case $1 in */*) mkdir -p "${1%/*}/" ;; esac && printf %s "$2" > "$1"; }
 warn() { echo "$*" >&2; }
 crash() { echo "${*:-crashed}" >&2; exit 1; }
 serve() { trap 'exit 0' TERM; echo serving; sleep 1000000 & wait $!; }
@@ -98,7 +98,7 @@ impl Base {
                 let quoted: Vec<String> = words
                     .map(|word| match word {
                         ";" => word.to_owned(),
-                        _ => format!("'{word}'"),
+                        _ => format!("'{}'", word.replace('\'', r"'\''")),
                     })
                     .collect();
                 let script = format!("{SHELL_WORDS}{}", quoted.join(" "));
@@ -155,11 +155,6 @@ impl Base {
             entries.push((name, layer));
         }
         tar(&entries)
-    }
-
-    /// How many layers an image without files of its own has.
-    pub(crate) fn layers(&self) -> usize {
-        self.layers.len()
     }
 }
 
