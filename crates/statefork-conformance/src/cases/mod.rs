@@ -1,9 +1,15 @@
 //! The table of cases.
 
+mod capture;
+mod cleanup;
+mod concurrency;
+mod errors;
 mod exec;
 mod images;
+mod isolation;
 mod lifecycle;
 mod logs;
+mod mounts;
 mod spec;
 
 use crate::case::Case;
@@ -14,8 +20,14 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         lifecycle::CASES,
         spec::CASES,
         images::CASES,
+        capture::CASES,
+        mounts::CASES,
+        isolation::CASES,
         exec::CASES,
         logs::CASES,
+        cleanup::CASES,
+        errors::CASES,
+        concurrency::CASES,
     ]
     .into_iter()
     .flatten()
