@@ -12,7 +12,7 @@ use crate::daemons::{Kind, Layout, with_daemons};
 use crate::engine::{Engine, with_images};
 use crate::image::{Archives, BUSYBOX, TARGET_APP, images, usual_dir, workspace};
 use crate::interrupt::{self, Heed};
-use crate::process::{command, display, find_program};
+use crate::process::{command, display};
 use crate::setup::setup;
 use crate::tidy::tidy;
 
@@ -134,11 +134,9 @@ struct Cargo<'a> {
 impl Cargo<'_> {
     fn command(&self, args: &[&str]) -> Command {
         let mut cargo = command("cargo");
-        let runtimes: Vec<String> = self.kinds.iter().map(Kind::to_string).collect();
         cargo
             .args(args)
             .current_dir(workspace())
-            .env("STATEFORK_TEST_RUNTIMES", runtimes.join(","))
             .env("STATEFORK_TEST_IMAGE", &self.archives.busybox)
             .env("STATEFORK_TEST_APP", &self.archives.target_app);
         for (variable, kind) in [
@@ -165,22 +163,38 @@ impl Cargo<'_> {
             .into_iter()
             .filter(|kind| !self.kinds.contains(kind))
             .collect();
-        let mut tests = if find_program("cargo-nextest").is_some() {
-            let mut nextest = self.command(&["nextest", "run", "--workspace"]);
-            for kind in absent {
-                let filter = format!("not (package(statefork-{kind}) & kind(test))");
-                nextest.arg("-E").arg(filter);
-            }
-            nextest
+        let mut version = self.command(&["nextest", "--version"]);
+        let nextest = interrupt::output(&mut version, Heed::Interrupts)?
+            .status
+            .success();
+        let mut tests = if nextest {
+            self.command(&["nextest", "run", "--workspace"])
         } else {
             println!("cargo-nextest was not found; `cargo test` does it, without limits of time");
-            let mut test = self.command(&["test", "--workspace", "--lib", "--bins", "--tests"]);
-            for kind in absent {
-                test.arg("--exclude").arg(format!("statefork-{kind}"));
-            }
-            test
+            self.command(&["test", "--workspace", "--lib", "--bins", "--tests"])
         };
-        succeed(tests.args(more))
+        // A backend's own integration tests, and those of the command line in the module named
+        // like it.
+        for kind in &absent {
+            if nextest {
+                tests.arg("-E").arg(format!(
+                    "not ((package(statefork-{kind}) & kind(test)) | \
+                     (package(statefork-cli) & test(/^{kind}::/)))"
+                ));
+            } else {
+                tests.arg("--exclude").arg(format!("statefork-{kind}"));
+            }
+        }
+        tests.args(more);
+        if !nextest && !absent.is_empty() {
+            if !more.iter().any(|argument| argument == "--") {
+                tests.arg("--");
+            }
+            for kind in &absent {
+                tests.arg("--skip").arg(format!("{kind}::"));
+            }
+        }
+        succeed(&mut tests)
     }
 }
 
