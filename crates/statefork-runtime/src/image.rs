@@ -88,7 +88,7 @@ pub trait Images: Send + Sync {
     async fn build_image(
         &self,
         request: BuildRequest,
-        progress: &mut (dyn FnMut(&str) + Send),
+        progress: &mut (dyn for<'line> FnMut(&'line str) + Send),
     ) -> Result<ImageId>;
 
     /// Loads one image from an archive as `docker save` writes it (`manifest.json`, a

@@ -67,7 +67,7 @@ impl Images for FakeRuntime {
     async fn build_image(
         &self,
         _request: BuildRequest,
-        _progress: &mut (dyn FnMut(&str) + Send),
+        _progress: &mut (dyn for<'line> FnMut(&'line str) + Send),
     ) -> Result<ImageId> {
         Err(RuntimeError::Unsupported {
             op: "build an image",
