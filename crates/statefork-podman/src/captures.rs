@@ -1,0 +1,278 @@
+//! Captures: images that the service commits.
+//!
+//! The image of a capture carries the settings of its container (command, environment variables,
+//! user), since a commit inherits them; whoever launches it gives the settings again.
+
+use std::time::Instant;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
+use hyper::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use statefork_runtime::{
+    Capture, CaptureRequest, Captured, Captures, Container, ContainerId, ContainerState, ImageId,
+    Images, LaunchRequest, ObjectKind, Phase, Phases, Result, RuntimeError,
+};
+
+use crate::cause::Cause;
+use crate::client::no_container;
+use crate::fault::Fault;
+use crate::labels::{Plan, relabel};
+use crate::launch::create_request;
+use crate::name::ImageName;
+use crate::raw::{Payload, encode, query};
+use crate::{LAYER_LIMIT, PodmanRuntime};
+
+/// Version of [`Stored`] in [`Capture::data`].
+const FORMAT: u32 = 1;
+const CAPTURE: &str = "capture a container";
+const LAUNCH: &str = "create a container";
+
+/// What a capture says.
+struct Stored {
+    /// The image that holds it.
+    image: ImageId,
+    /// Whether the image was made for the capture, and goes with it.
+    owned: bool,
+}
+
+impl Stored {
+    fn write(self) -> Capture {
+        Capture {
+            format: FORMAT,
+            data: json!({"image": self.image, "owned": self.owned}),
+        }
+    }
+
+    fn read(capture: &Capture) -> Result<Self> {
+        let damaged = |reason: &str| RuntimeError::Damaged {
+            what: "capture".into(),
+            reason: reason.into(),
+        };
+        if capture.format > FORMAT {
+            return Err(damaged("made by a newer version"));
+        }
+        let field = |name: &str| capture.data.get(name);
+        match (
+            field("image").and_then(Value::as_str),
+            field("owned").and_then(Value::as_bool),
+        ) {
+            (Some(image), Some(owned)) => Ok(Self {
+                image: ImageId::new(image),
+                owned,
+            }),
+            _ => Err(damaged("a field is missing")),
+        }
+    }
+}
+
+/// The answer to a commit.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Committed {
+    id: String,
+}
+
+#[async_trait]
+impl Captures for PodmanRuntime {
+    fn of_image(&self, image: &ImageId) -> Capture {
+        Stored {
+            image: image.clone(),
+            owned: false,
+        }
+        .write()
+    }
+
+    async fn capture(
+        &self,
+        container: &ContainerId,
+        request: &CaptureRequest,
+        phases: &Phases,
+    ) -> Result<Captured> {
+        let name = ImageName::parse(&request.name)?;
+        let full_name = name.to_string();
+        let handle = self.client.image(&full_name);
+        let (found, taken) = tokio::join!(self.look(container), self.client.call(handle.exists()));
+        let mut found = found?.ok_or_else(|| no_container(container))?;
+        // A commit would take the name off the image that has it.
+        if taken.map_err(|fault| self.client.error(CAPTURE, fault))? {
+            return Err(RuntimeError::Conflict {
+                object: ObjectKind::Image,
+                name: full_name,
+                reason: "the name is taken".into(),
+            });
+        }
+        let base = self.inspect_image(found.image()).await?;
+        let base = base.ok_or_else(|| RuntimeError::NotFound {
+            object: ObjectKind::Image,
+            name: found.image().into(),
+        })?;
+        // A commit beyond the limit succeeds, and nothing can be launched from it.
+        if base.layers >= LAYER_LIMIT {
+            return Err(RuntimeError::Unsupported {
+                op: "add a layer to an image",
+                reason: format!("an image has at most {LAYER_LIMIT} layers here"),
+            });
+        }
+        let pauses = request.pause && found.state() == ContainerState::Running;
+        let plan = Plan::new(&found.take_labels(), &base.config.labels, &request.labels);
+
+        let begun = Instant::now();
+        let committed = self.commit(&found.id, &name, pauses, &plan).await;
+        if pauses {
+            phases.add(Phase::Pause, begun.elapsed());
+        }
+        let stored = match committed {
+            Ok(id) if plan.by_commit => Ok(id),
+            Ok(id) => self.replace(id, &plan, &name).await,
+            Err(fault) => Err(self.client.container_error(CAPTURE, container, fault)),
+        };
+        phases.add(Phase::Capture, begun.elapsed());
+        let image = stored?;
+        let size_bytes = match self.top_layer_bytes(&image).await {
+            Ok(size) => size,
+            Err(error) => return Err(self.undo_image(&image, error).await),
+        };
+        let image = ImageId::new(image);
+        let capture = Stored { image, owned: true }.write();
+        Ok(Captured {
+            capture,
+            size_bytes,
+        })
+    }
+
+    async fn launch(
+        &self,
+        capture: &Capture,
+        request: &LaunchRequest,
+        phases: &Phases,
+    ) -> Result<Container> {
+        let stored = Stored::read(capture)?;
+        let options = create_request(stored.image.as_str(), request)?;
+        let containers = self.client.podman.containers();
+        let call = self.client.call(containers.create(&options));
+        let created = phases.time(Phase::Create, call).await;
+        let created = created.map_err(|fault| self.create_error(&stored.image, request, fault))?;
+        let id = ContainerId::new(created.id);
+        let call = self.request_start(&id);
+        let started = match phases.time(Phase::Start, call).await {
+            Ok(()) => self.must_look(&id).await,
+            Err(fault) => match self.start_failure(&id, &fault).await {
+                Ok(Some(error)) | Err(error) => Err(error),
+                Ok(None) => Err(self.client.container_error("start a container", &id, fault)),
+            },
+        };
+        match started {
+            Ok(container) => Ok(container),
+            Err(first) => {
+                use statefork_runtime::Containers;
+                // It would also keep its published ports bound in the service.
+                Err(with_cleanup(first, self.remove(&id).await))
+            }
+        }
+    }
+
+    async fn remove_capture(&self, capture: &Capture) -> Result<()> {
+        let stored = Stored::read(capture)?;
+        if !stored.owned {
+            return Ok(());
+        }
+        self.delete_image(stored.image.as_str(), ObjectKind::Capture)
+            .await
+    }
+}
+
+impl PodmanRuntime {
+    /// Commits a container; the id of the image. It gets the name only if it stays.
+    async fn commit(
+        &self,
+        container: &str,
+        name: &ImageName<'_>,
+        pause: bool,
+        plan: &Plan,
+    ) -> Result<String, Fault> {
+        let pause = pause.to_string();
+        let mut pairs = vec![
+            ("container", container),
+            ("pause", &pause),
+            ("format", "docker"),
+        ];
+        if plan.by_commit {
+            pairs.extend([("repo", name.repository), ("tag", name.tag)]);
+            pairs.extend(plan.changes.iter().map(|change| ("changes", &**change)));
+        }
+        let path = format!("/commit{}", query(&pairs));
+        let raw = &self.client.raw;
+        let call = raw.json::<Committed>(Method::POST, &path, Payload::Empty);
+        Ok(self.client.call(call).await?.id)
+    }
+
+    /// Replaces a committed image by one with other labels and a name; the id of that.
+    async fn replace(&self, image: String, plan: &Plan, name: &ImageName<'_>) -> Result<String> {
+        let made = async {
+            let path = format!("/images/{}/json", encode(&image));
+            let described = self
+                .client
+                .get::<Value>(&path)
+                .await
+                .map_err(|fault| self.client.error(CAPTURE, fault))?;
+            let relabelled = relabel(&described, &plan.labels, name)?;
+            let archive = stream::iter([Ok(relabelled.archive)]).boxed();
+            let raw = &self.client.raw;
+            let call = raw.send(Method::POST, "/images/load", Payload::Tar(archive));
+            let loaded = self.client.call(call).await;
+            loaded.map_err(|fault| self.client.error(CAPTURE, fault))?;
+            Ok(relabelled.id)
+        };
+        match made.await {
+            Ok(id) => {
+                self.delete_image(&image, ObjectKind::Capture).await?;
+                Ok(id)
+            }
+            Err(error) => Err(self.undo_image(&image, error).await),
+        }
+    }
+
+    /// Bytes of an image's uppermost layer.
+    async fn top_layer_bytes(&self, image: &str) -> Result<u64> {
+        let history = self.client.call(self.client.image(image).history()).await;
+        let history = history.map_err(|fault| self.client.error(CAPTURE, fault))?;
+        let size = history.first().and_then(|entry| entry.size);
+        Ok(u64::try_from(size.unwrap_or_default()).unwrap_or_default())
+    }
+
+    async fn undo_image(&self, image: &str, first: RuntimeError) -> RuntimeError {
+        with_cleanup(first, self.delete_image(image, ObjectKind::Capture).await)
+    }
+
+    fn create_error(&self, image: &ImageId, request: &LaunchRequest, fault: Fault) -> RuntimeError {
+        match fault.cause() {
+            Cause::NoImage => RuntimeError::NotFound {
+                object: ObjectKind::Capture,
+                name: image.to_string(),
+            },
+            Cause::NameTaken => RuntimeError::Conflict {
+                object: ObjectKind::Container,
+                name: request.name.clone(),
+                reason: "the name is taken".into(),
+            },
+            Cause::Setting => RuntimeError::Invalid {
+                what: format!("the settings of container {}", request.name),
+                reason: fault.message(),
+            },
+            _ => self.client.error(LAUNCH, fault),
+        }
+    }
+}
+
+/// An error with that of removing what was made, if that failed too.
+fn with_cleanup(first: RuntimeError, cleanup: Result<()>) -> RuntimeError {
+    match cleanup {
+        Ok(()) => first,
+        Err(cleanup) => RuntimeError::Cleanup {
+            first: Box::new(first),
+            cleanup: Box::new(cleanup),
+        },
+    }
+}

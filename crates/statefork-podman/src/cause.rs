@@ -1,0 +1,215 @@
+//! Why the service refused a request.
+//!
+//! libpod answers most refusals with status 500 and tells them apart only by text: `cause` in the
+//! body of an error is the text of the innermost error value, which is a constant of libpod for
+//! the errors that matter here. All knowledge of such texts is in this module.
+
+/// A reason for a refusal that is handled in some way of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// No such container.
+    NoContainer,
+    /// No such image.
+    NoImage,
+    /// Another object has the name.
+    NameTaken,
+    /// The state of the container does not allow it.
+    WrongState,
+    /// A container was made from the image.
+    ImageInUse,
+    /// An image with several names is not removed by its id.
+    SeveralNames,
+    /// The OCI runtime found no such program.
+    NoProgram,
+    /// The OCI runtime could not execute the program.
+    NotExecutable,
+    /// The OCI runtime failed otherwise.
+    OciRuntime,
+    /// The user or group is not in the container's databases.
+    NoUser,
+    /// The working directory does not exist in the container.
+    NoWorkdir,
+    /// A setting of the request.
+    Setting,
+    /// More layers than the storage can mount.
+    TooManyLayers,
+    /// No space left in the storage.
+    StorageFull,
+    /// What was sent is no image archive.
+    NoArchive,
+    /// Anything else.
+    Other,
+}
+
+/// Causes by the text that they are, start with or contain.
+const TEXTS: &[(Cause, Match, &str)] = &[
+    (Cause::NoContainer, Match::Is, "no such container"),
+    (Cause::NoContainer, Match::Is, "no such exec session"),
+    (Cause::NoImage, Match::Is, "image not known"),
+    (Cause::NoImage, Match::Is, "no such image"),
+    (Cause::NameTaken, Match::Is, "that name is already in use"),
+    (Cause::NameTaken, Match::Is, "container already exists"),
+    (Cause::WrongState, Match::Is, "container state improper"),
+    (
+        Cause::WrongState,
+        Match::Starts,
+        "cannot create exec session as container",
+    ),
+    (
+        Cause::ImageInUse,
+        Match::Starts,
+        "image is in use by a container",
+    ),
+    (Cause::ImageInUse, Match::Is, "image is being used"),
+    (
+        Cause::SeveralNames,
+        Match::Contains,
+        "by ID with more than one tag",
+    ),
+    (Cause::NoProgram, Match::Is, NO_PROGRAM),
+    (Cause::NotExecutable, Match::Is, NOT_EXECUTABLE),
+    (
+        Cause::StorageFull,
+        Match::Contains,
+        "no space left on device",
+    ),
+    (Cause::StorageFull, Match::Contains, "disk quota exceeded"),
+    (Cause::OciRuntime, Match::Is, "OCI runtime error"),
+    (
+        Cause::NoUser,
+        Match::Starts,
+        "no matching entries in passwd file",
+    ),
+    (
+        Cause::NoUser,
+        Match::Starts,
+        "no matching entries in group file",
+    ),
+    (Cause::NoWorkdir, Match::Starts, "workdir \""),
+    (Cause::Setting, Match::Is, "invalid argument"),
+    (Cause::Setting, Match::Is, "no such file or directory"),
+    (Cause::Setting, Match::Is, "duplicate mount destination"),
+    (
+        Cause::Setting,
+        Match::Contains,
+        "no command or entrypoint provided",
+    ),
+    (Cause::TooManyLayers, Match::Is, "max depth exceeded"),
+    (
+        Cause::NoArchive,
+        Match::Starts,
+        "payload does not match any of the supported image formats",
+    ),
+];
+
+const NO_PROGRAM: &str = "OCI runtime attempted to invoke a command that was not found";
+const NOT_EXECUTABLE: &str = "OCI permission denied";
+
+#[derive(Clone, Copy)]
+enum Match {
+    Is,
+    Starts,
+    Contains,
+}
+
+impl Cause {
+    /// Reads the `cause` of an error. The text after the last colon counts where the whole is
+    /// none: some errors are passed on with a prefix.
+    pub(crate) fn read(text: &str) -> Self {
+        let known = |text: &str| {
+            TEXTS.iter().find_map(|&(cause, how, known)| {
+                let matches = match how {
+                    Match::Is => text == known,
+                    Match::Starts => text.starts_with(known),
+                    Match::Contains => text.contains(known),
+                };
+                matches.then_some(cause)
+            })
+        };
+        known(text)
+            .or_else(|| known(text.rsplit_once(": ")?.1))
+            .unwrap_or(Self::Other)
+    }
+}
+
+/// Splits the text of podman-api's fault, `MESSAGE: CAUSE`, where the message ends with the cause
+/// in its turn and both may hold colons.
+pub(crate) fn split(text: &str) -> (&str, &str) {
+    text.match_indices(": ")
+        .map(|(at, colon)| (&text[..at], &text[at + colon.len()..]))
+        .find(|(message, cause)| message.ends_with(cause))
+        .unwrap_or((text, text))
+}
+
+/// What Podman's exec writes into the output of a command that it could not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExecFailure {
+    /// No such program.
+    NoProgram,
+    /// A program that cannot be executed.
+    NotExecutable,
+    /// No such working directory.
+    NoWorkdir,
+    /// The stream of the command's output broke, which follows the other failures.
+    Stream,
+}
+
+impl ExecFailure {
+    /// Reads a piece of output; `None` for what a program may have written.
+    pub(crate) fn read(output: &[u8]) -> Option<Self> {
+        let line = std::str::from_utf8(output).ok()?.trim_end();
+        if line.starts_with("exec ") && line.ends_with(": exec format error") {
+            return Some(Self::NotExecutable);
+        }
+        let error = line.strip_prefix("Error: ")?;
+        if error.contains(": chdir to cwd (") {
+            Some(Self::NoWorkdir)
+        } else if error.ends_with(NO_PROGRAM) {
+            Some(Self::NoProgram)
+        } else if error.ends_with(NOT_EXECUTABLE) || error.contains(": exec format error") {
+            Some(Self::NotExecutable)
+        } else if error.starts_with("read unixpacket ") {
+            Some(Self::Stream)
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fault_of_the_client_library_is_split() {
+        let cause = "no such container";
+        let message = format!("no container with name or ID \"a: b\" found: {cause}");
+        assert_eq!(split(&format!("{message}: {cause}")), (&*message, cause));
+        let colons = "payload: bad: worse";
+        assert_eq!(split(&format!("{colons}: {colons}")), (colons, colons));
+        assert_eq!(split("not found"), ("not found", "not found"));
+    }
+
+    #[test]
+    fn causes_are_read_with_and_without_a_prefix() {
+        for (text, cause) in [
+            ("container state improper", Cause::WrongState),
+            ("runc: create failed: OCI runtime error", Cause::OciRuntime),
+            ("write /x: no space left on device", Cause::StorageFull),
+            ("something else", Cause::Other),
+        ] {
+            assert_eq!(Cause::read(text), cause, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_the_runtime_s_own_words_are_taken_from_the_output() {
+        let read = |text: &str| ExecFailure::read(text.as_bytes());
+        assert_eq!(
+            read(&format!("Error: runc: exec failed: {NO_PROGRAM}\n")),
+            Some(ExecFailure::NoProgram)
+        );
+        assert_eq!(read("Error: no such key\n"), None);
+        assert_eq!(read("sh: nope: not found\n"), None);
+    }
+}

@@ -1,0 +1,77 @@
+//! Refusals for the state of a container: what they mean for the caller depends on the state,
+//! which is looked up only then, so that the usual case costs one request.
+
+use hyper::Method;
+use statefork_runtime::{Container, ContainerId, ContainerState, Result, RuntimeError};
+
+use crate::PodmanRuntime;
+use crate::cause::Cause;
+use crate::client::no_container;
+use crate::describe::Inspected;
+use crate::fault::Fault;
+use crate::raw::{Payload, encode};
+
+impl PodmanRuntime {
+    /// What the service says of a container; `None` when it is gone.
+    pub(crate) async fn look(&self, container: &ContainerId) -> Result<Option<Inspected>> {
+        let path = format!("/containers/{}/json", encode(container.as_str()));
+        let call = self
+            .client
+            .raw
+            .json::<Inspected>(Method::GET, &path, Payload::Empty);
+        match self.client.call(call).await {
+            Ok(found) => Ok(Some(found).filter(|found| found.is(container))),
+            Err(fault) if fault.cause() == Cause::NoContainer => Ok(None),
+            Err(fault) => Err(self.client.error("inspect a container", fault)),
+        }
+    }
+
+    /// The container, which must be there.
+    pub(crate) async fn must_look(&self, container: &ContainerId) -> Result<Container> {
+        let found = self.look(container).await?;
+        found
+            .map(Inspected::describe)
+            .ok_or_else(|| no_container(container))
+    }
+
+    /// Makes sense of the outcome of an operation: a refusal for the container's state is success
+    /// where `done` says that the state is already as asked. `verb` is what was asked, `op` the
+    /// same with its object.
+    pub(crate) async fn settle(
+        &self,
+        verb: &'static str,
+        op: &'static str,
+        container: &ContainerId,
+        outcome: Result<(), Fault>,
+        done: impl FnOnce(ContainerState) -> bool,
+    ) -> Result<()> {
+        let Err(fault) = outcome else {
+            return Ok(());
+        };
+        match self.refused(verb, op, container, fault).await {
+            RuntimeError::WrongState { state, .. } if done(state) => Ok(()),
+            error => Err(error),
+        }
+    }
+
+    /// The error of a refused operation; `WrongState` with the state where that is the reason.
+    pub(crate) async fn refused(
+        &self,
+        verb: &'static str,
+        op: &'static str,
+        container: &ContainerId,
+        fault: Fault,
+    ) -> RuntimeError {
+        if fault.cause() != Cause::WrongState {
+            return self.client.container_error(op, container, fault);
+        }
+        match self.must_look(container).await {
+            Ok(found) => RuntimeError::WrongState {
+                op: verb,
+                container: found.name,
+                state: found.state,
+            },
+            Err(error) => error,
+        }
+    }
+}
