@@ -9,6 +9,7 @@
 mod case;
 mod cases;
 pub mod fake;
+mod faulty;
 mod fixture;
 mod image;
 mod runner;
@@ -17,6 +18,7 @@ mod suite;
 pub use case::{Case, Group, Need};
 pub use cases::all as cases;
 pub use fake::FakeRuntime;
+pub use faulty::{Fault, FaultyRuntime, Method};
 pub use image::TestImage;
 pub use runner::{Enrolment, run};
 pub use suite::{Open, Suite};
