@@ -22,7 +22,7 @@ use crate::labels::{Plan, relabel};
 use crate::launch::create_request;
 use crate::name::ImageName;
 use crate::raw::{Payload, encode, query};
-use crate::{LAYER_LIMIT, PodmanRuntime};
+use crate::{LAYER_LIMIT, PodmanRuntime, rlimits};
 
 /// Version of [`Stored`] in [`Capture::data`].
 const FORMAT: u32 = 1;
@@ -149,7 +149,8 @@ impl Captures for PodmanRuntime {
         phases: &Phases,
     ) -> Result<Container> {
         let stored = Stored::read(capture)?;
-        let options = create_request(stored.image.as_str(), request)?;
+        let rlimits = rlimits::to_ask_for(self.client.raw.socket()).await;
+        let options = create_request(stored.image.as_str(), request, rlimits)?;
         let containers = self.client.podman.containers();
         let call = self.client.call(containers.create(&options));
         let created = phases.time(Phase::Create, call).await;

@@ -8,7 +8,6 @@ use podman_api::models::{
     PortMapping, PosixRlimit,
 };
 use podman_api::opts::{ContainerCreateOpts, ImageVolumeMode};
-use rustix::process::{Resource, getrlimit};
 use statefork_runtime::{
     ContainerSpec, EnvVar, LaunchRequest, Limits, Mount, MountSource, Network, Protocol, Result,
     RuntimeError,
@@ -20,8 +19,6 @@ use crate::name::check_object_name;
 const CPU_PERIOD: u64 = 100_000;
 /// The smallest quota that the kernel takes, in µs.
 const CPU_QUOTA_MIN: f64 = 1_000.0;
-/// Podman's own default for open files and processes of a container.
-const DEFAULT_RLIMIT: u64 = 1_048_576;
 /// Linux `HOST_NAME_MAX`.
 const HOST_NAME_MAX: usize = 64;
 
@@ -35,7 +32,11 @@ fn invalid(what: impl Into<String>, reason: &str) -> RuntimeError {
 /// The create request for a container from `image`.
 ///
 /// Errors: `Invalid` for what is wrong whatever the image and the service.
-pub(crate) fn create_request(image: &str, request: &LaunchRequest) -> Result<ContainerCreateOpts> {
+pub(crate) fn create_request(
+    image: &str,
+    request: &LaunchRequest,
+    rlimits: Vec<PosixRlimit>,
+) -> Result<ContainerCreateOpts> {
     check(request)?;
     let spec = &request.spec;
     let mut options = ContainerCreateOpts::builder()
@@ -60,7 +61,7 @@ pub(crate) fn create_request(image: &str, request: &LaunchRequest) -> Result<Con
             protocol: Some("tcp".into()),
             range: None,
         }))
-        .r_limits(rlimits());
+        .r_limits(rlimits);
     if let Some(entrypoint) = &spec.entrypoint {
         options = options.entrypoint(entrypoint);
     }
@@ -249,23 +250,6 @@ fn resources(limits: &Limits) -> Result<Option<LinuxResources>> {
     }))
 }
 
-/// Podman asks for its defaults even where the hard limits are lower and cannot be raised, and
-/// then no container starts. The service is taken to have our own limits.
-fn rlimits() -> Vec<PosixRlimit> {
-    // The API wants the names without the prefix RLIMIT_.
-    [("NOFILE", Resource::Nofile), ("NPROC", Resource::Nproc)]
-        .into_iter()
-        .filter_map(|(name, resource)| {
-            let hard = getrlimit(resource).maximum?;
-            (hard < DEFAULT_RLIMIT).then(|| PosixRlimit {
-                hard: Some(hard),
-                soft: Some(hard),
-                type_: Some(name.into()),
-            })
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,7 +261,9 @@ mod tests {
             labels: statefork_runtime::Labels::new(),
             publish: Vec::new(),
         };
-        create_request("i", &request).unwrap_err().to_string()
+        create_request("i", &request, Vec::new())
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod labels;
 mod launch;
 mod name;
 mod raw;
+mod rlimits;
 mod runtime;
 mod settle;
 

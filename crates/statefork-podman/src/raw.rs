@@ -12,7 +12,7 @@
 //! | `build`, `images/load` | take a path, and the whole archive in memory |
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -83,6 +83,11 @@ struct ErrorBody {
 impl Raw {
     pub(crate) fn new(socket: PathBuf) -> Self {
         Self { socket }
+    }
+
+    /// The service's socket.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Sends a request to `/libpod{path}` and waits for the head of the answer. 304 (nothing to
