@@ -1,0 +1,161 @@
+//! The same work as bare API calls: one connection to the daemon's socket, no orchestrator, no
+//! client library.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::PORT;
+
+/// How one daemon spells the calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Dialect {
+    /// What every path begins with.
+    prefix: &'static str,
+    /// Whether a created container's name is in the query (Docker) or in the body (libpod).
+    libpod: bool,
+}
+
+/// The Docker Engine API.
+pub const DOCKER: Dialect = Dialect {
+    prefix: "/v1.41",
+    libpod: false,
+};
+
+/// The libpod API.
+pub const PODMAN: Dialect = Dialect {
+    prefix: "/v4.0.0/libpod",
+    libpod: true,
+};
+
+/// A connection to a daemon.
+pub struct Raw {
+    sender: SendRequest<Full<Bytes>>,
+    dialect: Dialect,
+}
+
+impl Raw {
+    /// Connects.
+    pub async fn connect(socket: &Path, dialect: Dialect) -> Result<Self> {
+        let stream = UnixStream::connect(socket)
+            .await
+            .with_context(|| format!("connect to {}", socket.display()))?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        // Ends with the sender.
+        tokio::spawn(connection);
+        Ok(Self { sender, dialect })
+    }
+
+    async fn call(&mut self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+        let request = Request::builder()
+            .method(&method)
+            .uri(format!("{}{path}", self.dialect.prefix))
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .body(Full::from(
+                body.map_or_else(String::new, |body| body.to_string()),
+            ))?;
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        let status = response.status();
+        let bytes = response.into_body().collect().await?.to_bytes();
+        if !status.is_success() {
+            bail!(
+                "{method} {path}: {status}: {}",
+                String::from_utf8_lossy(&bytes)
+            );
+        }
+        Ok(serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    /// Looks at a container.
+    pub async fn inspect(&mut self, container: &str) -> Result<Value> {
+        let path = format!("/containers/{container}/json");
+        self.call(Method::GET, &path, None).await
+    }
+
+    /// Commits a container, paused, and looks at the image for its size.
+    pub async fn commit(&mut self, container: &str, repository: &str, tag: &str) -> Result<()> {
+        let path = format!("/commit?container={container}&repo={repository}&tag={tag}&pause=true");
+        self.call(Method::POST, &path, Some(json!({}))).await?;
+        let path = format!("/images/{repository}:{tag}/json");
+        self.call(Method::GET, &path, None).await.map(drop)
+    }
+
+    /// Removes an image.
+    pub async fn remove_image(&mut self, name: &str) -> Result<()> {
+        let path = format!("/images/{name}");
+        self.call(Method::DELETE, &path, None).await.map(drop)
+    }
+
+    /// Pauses a container.
+    pub async fn pause(&mut self, container: &str) -> Result<()> {
+        let path = format!("/containers/{container}/pause");
+        self.call(Method::POST, &path, None).await.map(drop)
+    }
+
+    /// Creates a container, starts it, looks at it, and waits until its port answers.
+    pub async fn run(&mut self, name: &str, image: &str, command: &[&str]) -> Result<()> {
+        let (path, body) = match self.dialect.libpod {
+            false => (
+                format!("/containers/create?name={name}"),
+                json!({ "Image": image, "Cmd": command }),
+            ),
+            true => (
+                "/containers/create".to_owned(),
+                // The defaults may lie above our own hard limits.
+                json!({ "name": name, "image": image, "command": command, "r_limits": [
+                    { "type": "NOFILE", "soft": 1024, "hard": 1024 },
+                    { "type": "NPROC", "soft": 1024, "hard": 1024 },
+                ]}),
+            ),
+        };
+        self.call(Method::POST, &path, Some(body)).await?;
+        let path = format!("/containers/{name}/start");
+        self.call(Method::POST, &path, None).await?;
+        let found = self.inspect(name).await?;
+        let address = SocketAddr::new(address(&found)?.parse()?, PORT);
+        for _ in 0..5000 {
+            if TcpStream::connect(address).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        bail!("{name} does not answer on {address}")
+    }
+
+    /// Kills and removes a container.
+    pub async fn remove(&mut self, container: &str) -> Result<()> {
+        let more = if self.dialect.libpod {
+            "&timeout=0"
+        } else {
+            ""
+        };
+        let path = format!("/containers/{container}?force=true&v=true{more}");
+        self.call(Method::DELETE, &path, None).await.map(drop)
+    }
+}
+
+/// The container's own address.
+fn address(inspected: &Value) -> Result<&str> {
+    let settings = &inspected["NetworkSettings"];
+    let networks = settings["Networks"].as_object();
+    let on_networks = networks
+        .into_iter()
+        .flat_map(|networks| networks.values())
+        .map(|network| &network["IPAddress"]);
+    std::iter::once(&settings["IPAddress"])
+        .chain(on_networks)
+        .filter_map(Value::as_str)
+        .find(|address| !address.is_empty())
+        .context("the container has no address")
+}
