@@ -171,7 +171,6 @@ impl Captures for DockerRuntime {
         }
         match self.delete_image(stored.image.as_str(), true).await {
             Ok(()) => self.remove_waiting().await,
-            Err(failure) if failure.status() == Some(404) => Ok(()),
             Err(failure) if failure.status() == Some(409) => {
                 if let Some(user) = self.user_of_image(&stored.image).await? {
                     return Err(images::in_use(name, &user));
@@ -302,7 +301,7 @@ impl DockerRuntime {
         let Err(failure) = self.client.bounded("start the container", call).await else {
             return Ok(());
         };
-        if !failure.is_refusal() || failure.status() == Some(404) {
+        if !failure.is_refusal() {
             return Err(failure.into());
         }
         let reason = failure.said().unwrap_or_default().to_owned();
@@ -314,8 +313,9 @@ impl DockerRuntime {
             });
         }
         let found = self.look(id).await?;
+        let found = found.ok_or_else(|| containers::not_found(id))?;
         Err(RuntimeError::StartFailed {
-            command: found.as_ref().map(describe::command).unwrap_or_default(),
+            command: describe::command(&found),
             reason,
         })
     }
@@ -345,8 +345,8 @@ impl DockerRuntime {
             for image in waiting {
                 match self.delete_image(&image.id, true).await {
                     Ok(()) => removed = true,
-                    // Something still stands on it, or somebody else was faster.
-                    Err(failure) if matches!(failure.status(), Some(404 | 409)) => {}
+                    // Something still stands on it.
+                    Err(failure) if failure.status() == Some(409) => {}
                     Err(failure) => return Err(failure.into()),
                 }
             }

@@ -81,7 +81,7 @@ impl Images for DockerRuntime {
     async fn prepare_image(&self, image: &ImageId, request: &PrepareRequest) -> Result<ImageId> {
         names::new_image_name(&request.name)?;
         let found = match names::is_id(image.as_str()) {
-            true => self.base_image(image.as_str()).await?,
+            true => self.look_at_image(image.as_str()).await?,
             false => None,
         };
         let Some(found) = found else {
@@ -110,10 +110,8 @@ impl Images for DockerRuntime {
         let Err(failure) = self.delete_image(&reference, false).await else {
             return Ok(());
         };
-        match failure.status() {
-            Some(404) => return Ok(()),
-            Some(409) => {}
-            _ => return Err(failure.into()),
+        if failure.status() != Some(409) {
+            return Err(failure.into());
         }
         let Some(image) = self.inspect_image(&reference).await? else {
             return Ok(());
@@ -127,11 +125,7 @@ impl Images for DockerRuntime {
         // By id the daemon refuses an image with names in several repositories, and one that
         // others stand on; without names, the latter goes with the last of those.
         for name in &image.names {
-            if let Err(failure) = self.delete_image(name, false).await
-                && failure.status() != Some(404)
-            {
-                return Err(failure.into());
-            }
+            self.delete_image(name, false).await?;
         }
         Ok(())
     }
@@ -217,8 +211,8 @@ impl DockerRuntime {
         Ok(names)
     }
 
-    /// Removes an image by id, or a name and with the last one the image. `keep_parents`: not also
-    /// the untagged images that it stood on.
+    /// Removes an image by id, or a name and with the last one the image. Absent is success.
+    /// `keep_parents`: not also the untagged images that it stood on.
     pub(crate) async fn delete_image(
         &self,
         reference: &str,
@@ -230,8 +224,16 @@ impl DockerRuntime {
         };
         let docker = self.client.docker()?;
         let call = docker.remove_image(reference, Some(options), None);
-        self.client.bounded("remove the image", call).await?;
-        Ok(())
+        match self.client.bounded("remove the image", call).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.status() == Some(404) => Ok(()),
+            Err(failure) if failure.status() == Some(409) || !failure.is_refusal() => Err(failure),
+            // Removed by somebody else in the middle of it, which is an internal error to it.
+            Err(failure) => match self.look_at_image(reference).await? {
+                None => Ok(()),
+                Some(_) => Err(failure),
+            },
+        }
     }
 
     /// The name of a container that was made from this very image.

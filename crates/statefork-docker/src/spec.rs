@@ -9,10 +9,19 @@ use statefork_runtime::{
     RuntimeError,
 };
 
+use crate::names;
+
 /// The create request for a container of `image`. What only the daemon can judge (does the bind
 /// source exist, are there so many processors) is left to it.
 pub(crate) fn create_body(image: &str, request: &LaunchRequest) -> Result<ContainerCreateBody> {
     let spec = &request.spec;
+    // Without a name the daemon makes one up.
+    if !names::can_name_a_container(&request.name) {
+        return Err(invalid(
+            format!("container name {:?}", request.name),
+            "not [a-zA-Z0-9][a-zA-Z0-9_.-]+",
+        ));
+    }
     if let Some(hostname) = &spec.hostname
         && !(1..=64).contains(&hostname.len())
     {

@@ -1,0 +1,21 @@
+//! Docker in the conformance suite.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use statefork_conformance::{Enrolment, Need, TestImage};
+
+fn main() -> ExitCode {
+    statefork_conformance::run(Enrolment {
+        open: |options| Ok(Arc::new(statefork_docker::open(options)?)),
+        daemon: true,
+        image: TestImage::Busybox,
+        expect: &[
+            Need::Pause,
+            Need::Limits,
+            Need::Build,
+            Need::Reachable,
+            Need::Programs,
+        ],
+    })
+}
