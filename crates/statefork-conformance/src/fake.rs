@@ -28,6 +28,7 @@
 mod archive;
 mod captures;
 mod containers;
+pub mod defective;
 mod exec;
 mod files;
 mod images;

@@ -22,12 +22,11 @@ pub enum TestImage {
 }
 
 /// What the shell lacks of the vocabulary. Without the trap, process 1 would ignore a polite stop.
-const SHELL_WORDS: &str = r#"
-write() { case $1 in */*) mkdir -p "${1%/*}/" ;; esac && printf %s "$2" > "$1"; }
-warn() { echo "$*" >&2; }
-crash() { echo "${*:-crashed}" >&2; exit 1; }
-serve() { trap 'exit 0' TERM; echo serving; sleep 1000000 & wait $!; }
-"#;
+const SHELL_WORDS: &str = concat!(
+    r#"write() { case $1 in */*) mkdir -p "${1%/*}/" ;; esac && printf %s "$2" > "$1"; }; "#,
+    r#"warn() { echo "$*" >&2; }; crash() { echo "${*:-crashed}" >&2; exit 1; }; "#,
+    "serve() { trap 'exit 0' TERM; echo serving; sleep 1000000 & wait $!; }; ",
+);
 
 /// Files that the cases rely on, in a layer of their own.
 const FILES: [(&str, &str); 3] = [

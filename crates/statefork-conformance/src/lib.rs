@@ -18,6 +18,7 @@ mod suite;
 pub use case::{Case, Group, Need};
 pub use cases::all as cases;
 pub use fake::FakeRuntime;
+pub use fake::defective::{Defect, DefectiveRuntime};
 pub use faulty::{Fault, FaultyRuntime, Method};
 pub use image::TestImage;
 pub use runner::{Enrolment, run};

@@ -1,0 +1,71 @@
+//! Whether the suite would notice: every defect must be caught by a case, and every case that
+//! runs on the fake must catch a defect. Prints the table.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use statefork_conformance::{Case, Defect, DefectiveRuntime, Suite, TestImage, cases};
+
+/// The names of the cases that find something wrong.
+fn caught_by(defect: Defect) -> Vec<String> {
+    // The clock does not wait: what hangs is over at once.
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("an async runtime");
+    tokio.block_on(async {
+        let mut caught = Vec::new();
+        for case in runnable() {
+            // A fake of its own, since a defect may leave anything behind.
+            let runtime = Arc::new(DefectiveRuntime::new(defect));
+            let suite = Suite::open(runtime, TestImage::Vocabulary, None)
+                .await
+                .expect("a runtime that takes the image");
+            if suite.check(case).await.is_err() {
+                caught.push(name(case));
+            }
+        }
+        caught
+    })
+}
+
+fn name(case: &Case) -> String {
+    format!("{}::{}", case.group, case.name)
+}
+
+/// The cases that the fake's capabilities allow.
+fn runnable() -> impl Iterator<Item = &'static Case> {
+    use statefork_conformance::Need;
+    cases().filter(|case| case.needs.iter().all(|need| *need == Need::Pause))
+}
+
+#[test]
+fn every_defect_is_caught_and_every_case_catches_one() {
+    let mut catches: BTreeMap<String, u32> = runnable().map(|case| (name(case), 0)).collect();
+    let mut escaped = Vec::new();
+    println!("{:<30} {:>6}  first of the cases", "defect", "caught");
+    for &defect in Defect::ALL {
+        let caught = caught_by(defect);
+        let shown = format!("{defect:?}");
+        let first = caught.first().map_or("NOTHING", String::as_str);
+        println!("{shown:<30} {:>6}  {first}", caught.len());
+        if caught.is_empty() {
+            escaped.push(shown);
+        }
+        for case in caught {
+            *catches.entry(case).or_default() += 1;
+        }
+    }
+    let idle: Vec<&String> = catches
+        .iter()
+        .filter(|(_, defects)| **defects == 0)
+        .map(|(case, _)| case)
+        .collect();
+    println!("\n{:<70} {:>7}", "case", "defects");
+    for (case, defects) in &catches {
+        println!("{case:<70} {defects:>7}");
+    }
+    assert!(escaped.is_empty(), "no case catches {escaped:?}");
+    assert!(idle.is_empty(), "these cases catch nothing: {idle:?}");
+}
