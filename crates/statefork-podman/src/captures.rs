@@ -1,7 +1,4 @@
 //! Captures: images that the service commits.
-//!
-//! The image of a capture carries the settings of its container (command, environment variables,
-//! user), since a commit inherits them; whoever launches it gives the settings again.
 
 use std::time::Instant;
 
@@ -18,10 +15,11 @@ use statefork_runtime::{
 use crate::cause::Cause;
 use crate::client::no_container;
 use crate::fault::Fault;
-use crate::labels::{Plan, relabel};
 use crate::launch::create_request;
 use crate::name::ImageName;
+use crate::plan::Plan;
 use crate::raw::{Payload, encode, query};
+use crate::rewrite::rewrite;
 use crate::{LAYER_LIMIT, PodmanRuntime, rlimits};
 
 /// Version of [`Stored`] in [`Capture::data`].
@@ -94,7 +92,7 @@ impl Captures for PodmanRuntime {
         let full_name = name.to_string();
         let handle = self.client.image(&full_name);
         let (found, taken) = tokio::join!(self.look(container), self.client.call(handle.exists()));
-        let mut found = found?.ok_or_else(|| no_container(container))?;
+        let found = found?.ok_or_else(|| no_container(container))?;
         // A commit would take the name off the image that has it.
         if taken.map_err(|fault| self.client.error(CAPTURE, fault))? {
             return Err(RuntimeError::Conflict {
@@ -116,16 +114,17 @@ impl Captures for PodmanRuntime {
             });
         }
         let pauses = request.pause && found.state() == ContainerState::Running;
-        let plan = Plan::new(&found.take_labels(), &base.config.labels, &request.labels);
+        let id = found.id.clone();
+        let plan = Plan::new(&found.settings(), &base.config, &request.labels);
 
         let begun = Instant::now();
-        let committed = self.commit(&found.id, &name, pauses, &plan).await;
+        let committed = self.commit(&id, &name, pauses, &plan).await;
         if pauses {
             phases.add(Phase::Pause, begun.elapsed());
         }
         let stored = match committed {
             Ok(id) if plan.by_commit => Ok(id),
-            Ok(id) => self.replace(id, &plan, &name).await,
+            Ok(id) => self.replace(id, &base.id, &plan, &name).await,
             Err(fault) => Err(self.client.container_error(CAPTURE, container, fault)),
         };
         phases.add(Phase::Capture, begun.elapsed());
@@ -209,35 +208,44 @@ impl PodmanRuntime {
         Ok(self.client.call(call).await?.id)
     }
 
-    /// Replaces a committed image by one with other labels and a name; the id of that.
-    async fn replace(&self, image: String, plan: &Plan, name: &ImageName<'_>) -> Result<String> {
+    /// Replaces a committed image by one with the configuration of its base, the plan's labels and
+    /// a name; the id of that.
+    async fn replace(
+        &self,
+        image: String,
+        base: &ImageId,
+        plan: &Plan,
+        name: &ImageName<'_>,
+    ) -> Result<String> {
         let made = async {
-            let path = format!("/images/{}/json", encode(&image));
-            let described = self
-                .client
-                .get::<Value>(&path)
-                .await
-                .map_err(|fault| self.client.error(CAPTURE, fault))?;
-            let relabelled = relabel(&described, &plan.labels, name)?;
-            let archive = stream::iter([Ok(relabelled.archive)]).boxed();
+            let path = |image| format!("/images/{}/json", encode(image));
+            let (image, base) = (path(&image), path(base.as_str()));
+            let (image, base) = tokio::try_join!(
+                self.client.get::<Value>(&image),
+                self.client.get::<Value>(&base),
+            )
+            .map_err(|fault| self.client.error(CAPTURE, fault))?;
+            let rewritten = rewrite(&image, &base, &plan.labels, name)?;
+            let archive = stream::iter([Ok(rewritten.archive)]).boxed();
             let raw = &self.client.raw;
             let call = raw.send(Method::POST, "/images/load", Payload::Tar(archive));
             let loaded = self.client.call(call).await;
             loaded.map_err(|fault| self.client.error(CAPTURE, fault))?;
-            Ok(relabelled.id)
+            Ok(rewritten.id)
         };
         match made.await {
-            Ok(id) => {
-                self.delete_image(&image, ObjectKind::Capture).await?;
-                Ok(id)
-            }
+            Ok(id) => match self.delete_image(&image, ObjectKind::Capture).await {
+                Ok(()) => Ok(id),
+                Err(error) => Err(self.undo_image(&id, error).await),
+            },
             Err(error) => Err(self.undo_image(&image, error).await),
         }
     }
 
     /// Bytes of an image's uppermost layer.
     async fn top_layer_bytes(&self, image: &str) -> Result<u64> {
-        let history = self.client.call(self.client.image(image).history()).await;
+        let handle = self.client.image(image);
+        let history = self.client.read(|| handle.history()).await;
         let history = history.map_err(|fault| self.client.error(CAPTURE, fault))?;
         let size = history.first().and_then(|entry| entry.size);
         Ok(u64::try_from(size.unwrap_or_default()).unwrap_or_default())

@@ -37,6 +37,8 @@ pub(crate) enum Cause {
     StorageFull,
     /// What was sent is no image archive.
     NoArchive,
+    /// Something ended while the service looked at it; a second look tells what.
+    Passing,
     /// Anything else.
     Other,
 }
@@ -95,6 +97,9 @@ const TEXTS: &[(Cause, Match, &str)] = &[
         "no command or entrypoint provided",
     ),
     (Cause::TooManyLayers, Match::Is, "max depth exceeded"),
+    (Cause::Passing, Match::Is, "no such process"),
+    // A panic of the service, when an image is removed while it looks at the layers of another.
+    (Cause::Passing, Match::Contains, "nil pointer dereference"),
     (
         Cause::NoArchive,
         Match::Starts,

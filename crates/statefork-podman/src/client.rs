@@ -17,6 +17,10 @@ use crate::fault::Fault;
 use crate::raw::{Payload, Raw, encode};
 use crate::{NAME, endpoint};
 
+/// How long to wait before asking a second time, and at most before asking the last time.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LAST_PAUSE: Duration = Duration::from_millis(128);
+
 /// How to talk to the service.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
@@ -61,9 +65,28 @@ impl Client {
         }
     }
 
-    /// A raw request without a payload, for an answer in JSON.
+    /// Waits for a call that changes nothing; asks again where something that the service looked
+    /// at went away meanwhile.
+    pub(crate) async fn read<T, E, F>(&self, call: impl Fn() -> F) -> Result<T, Fault>
+    where
+        E: Into<Fault>,
+        F: Future<Output = Result<T, E>>,
+    {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.call(call()).await {
+                Err(fault) if fault.cause() == Cause::Passing && pause <= LAST_PAUSE => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// A raw request without a payload, for an answer in JSON; it changes nothing.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Fault> {
-        self.call(self.raw.json(Method::GET, path, Payload::Empty))
+        self.read(|| self.raw.json(Method::GET, path, Payload::Empty))
             .await
     }
 

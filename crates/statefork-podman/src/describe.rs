@@ -11,7 +11,7 @@ use statefork_runtime::{
 };
 
 /// The parts of the answer that are used.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Inspected {
     pub(crate) id: String,
@@ -46,11 +46,40 @@ struct State {
     exit_code: i32,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Config {
     #[serde(default)]
     labels: Option<Labels>,
+    #[serde(default)]
+    env: Option<Vec<String>>,
+    #[serde(default)]
+    cmd: Option<Vec<String>>,
+    #[serde(default)]
+    entrypoint: Option<Words>,
+    #[serde(default)]
+    user: String,
+    #[serde(default)]
+    working_dir: String,
+}
+
+/// Podman 4 joins the words of an entry point, Podman 5 lists them.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Words {
+    Joined(String),
+    Listed(Vec<String>),
+}
+
+/// What a commit takes over from a container.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) labels: Labels,
+    pub(crate) env: Vec<String>,
+    pub(crate) command: Vec<String>,
+    pub(crate) entrypoint: Vec<String>,
+    pub(crate) user: String,
+    pub(crate) workdir: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,8 +158,21 @@ impl Inspected {
         &self.image
     }
 
-    pub(crate) fn take_labels(&mut self) -> Labels {
-        self.config.labels.take().unwrap_or_default()
+    /// What a commit takes over.
+    pub(crate) fn settings(self) -> Settings {
+        let config = self.config;
+        Settings {
+            labels: config.labels.unwrap_or_default(),
+            env: config.env.unwrap_or_default(),
+            command: config.cmd.unwrap_or_default(),
+            entrypoint: match config.entrypoint {
+                Some(Words::Joined(text)) if !text.is_empty() => vec![text],
+                Some(Words::Listed(words)) => words,
+                _ => Vec::new(),
+            },
+            user: config.user,
+            workdir: config.working_dir,
+        }
     }
 
     /// Its mounts, sorted by path.
@@ -157,7 +199,7 @@ impl Inspected {
     }
 
     /// The container in the contract's words.
-    pub(crate) fn describe(mut self) -> Container {
+    pub(crate) fn describe(self) -> Container {
         let state = self.state();
         let up = matches!(state, ContainerState::Running | ContainerState::Paused);
         let network = self.network_settings.as_ref();
@@ -172,7 +214,7 @@ impl Inspected {
                 .map(Network::published)
                 .unwrap_or_default(),
             mounts: self.mounts(),
-            labels: self.take_labels(),
+            labels: self.config.labels.unwrap_or_default(),
             id: ContainerId::new(self.id),
             name: self.name,
             image: ImageId::new(self.image),
@@ -206,6 +248,19 @@ impl Network {
         }
         published.sort();
         published
+    }
+}
+
+/// Values of variables are not shown.
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("labels", &self.labels)
+            .field("command", &self.command)
+            .field("entrypoint", &self.entrypoint)
+            .field("user", &self.user)
+            .field("workdir", &self.workdir)
+            .finish_non_exhaustive()
     }
 }
 

@@ -35,7 +35,8 @@ impl Images for PodmanRuntime {
         if name.is_empty() {
             return Ok(None);
         }
-        match self.client.call(self.client.image(name).inspect()).await {
+        let handle = self.client.image(name);
+        match self.client.read(|| handle.inspect()).await {
             Ok(data) => Ok(describe(data)),
             Err(fault) if fault.cause() == Cause::NoImage => Ok(None),
             Err(fault) => Err(self.client.error("inspect an image", fault)),

@@ -4,8 +4,8 @@
 //! gets wrong are raw requests over the same socket (module `raw` lists them with the reasons).
 //! What Podman says only as text is read in one place (module `cause`).
 //!
-//! - A capture is an image that Podman commits. Its labels are exactly those of the request and of
-//!   the image that the container was made from (module `labels`).
+//! - A capture is an image that Podman commits, with the configuration of the image that the
+//!   container was made from and the labels of the request (modules `plan` and `rewrite`).
 //! - Containers are made with `image_volume_mode: ignore`: the paths that an image declares as
 //!   volumes are in the writable layer, and so in every capture; no image has to be prepared.
 //! - Containers log to files (`k8s-file`), whatever the service's default: a journal is not there
@@ -22,10 +22,11 @@ mod exec;
 mod fault;
 mod frames;
 mod images;
-mod labels;
 mod launch;
 mod name;
+mod plan;
 mod raw;
+mod rewrite;
 mod rlimits;
 mod runtime;
 mod settle;

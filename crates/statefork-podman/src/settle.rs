@@ -1,7 +1,6 @@
 //! Refusals for the state of a container: what they mean for the caller depends on the state,
 //! which is looked up only then, so that the usual case costs one request.
 
-use hyper::Method;
 use statefork_runtime::{Container, ContainerId, ContainerState, Result, RuntimeError};
 
 use crate::PodmanRuntime;
@@ -9,17 +8,13 @@ use crate::cause::Cause;
 use crate::client::no_container;
 use crate::describe::Inspected;
 use crate::fault::Fault;
-use crate::raw::{Payload, encode};
+use crate::raw::encode;
 
 impl PodmanRuntime {
     /// What the service says of a container; `None` when it is gone.
     pub(crate) async fn look(&self, container: &ContainerId) -> Result<Option<Inspected>> {
         let path = format!("/containers/{}/json", encode(container.as_str()));
-        let call = self
-            .client
-            .raw
-            .json::<Inspected>(Method::GET, &path, Payload::Empty);
-        match self.client.call(call).await {
+        match self.client.get::<Inspected>(&path).await {
             Ok(found) => Ok(Some(found).filter(|found| found.is(container))),
             Err(fault) if fault.cause() == Cause::NoContainer => Ok(None),
             Err(fault) => Err(self.client.error("inspect a container", fault)),
