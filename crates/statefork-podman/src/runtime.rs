@@ -61,8 +61,6 @@ impl Runtime for PodmanRuntime {
     }
 
     async fn probe(&self) -> Result<Capabilities> {
-        // A service that cannot be reached is told apart from one that can do nothing.
-        self.identify().await?;
         probe::by_doing(self, reach, Some(LAYER_LIMIT)).await
     }
 
