@@ -46,7 +46,10 @@ impl Census {
                 return Ok(());
             }
             if begun.elapsed() > PATIENCE {
-                bail!("left behind:\n  {}", left.join("\n  "));
+                bail!(
+                    "left behind (unless somebody else has made it meanwhile):\n  {}",
+                    left.join("\n  ")
+                );
             }
             thread::sleep(Duration::from_millis(200));
         }
