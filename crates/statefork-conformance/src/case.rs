@@ -99,7 +99,10 @@ impl Need {
         };
         match support {
             Support::Yes => None,
-            Support::No { reason, .. } => Some(format!("needs {self}: {reason}")),
+            // One line: it becomes part of a line of the listing.
+            Support::No { reason, .. } => {
+                Some(format!("needs {self}: {reason}").replace(['\n', '\r'], " "))
+            }
         }
     }
 }

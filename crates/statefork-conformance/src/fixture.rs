@@ -10,9 +10,9 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use statefork_runtime::{
     ByteStream, Capabilities, Capture, CaptureRequest, Captured, Container, ContainerId,
-    ContainerSpec, ContainerState, ExecExit, ExecRequest, HomeId, ImageId, Labels, LaunchRequest,
-    LogRequest, ObjectId, ObjectType, OutputStream, Owner, Phases, PrepareRequest, Result, Runtime,
-    Stream,
+    ContainerSpec, ContainerState, ExecExit, ExecRequest, Found, HomeId, ImageId, Labels,
+    LaunchRequest, LogRequest, ObjectId, ObjectType, OutputStream, Owner, Phases, PrepareRequest,
+    Result, Runtime, Stream,
 };
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -410,11 +410,17 @@ impl Fixture {
         }
         first?;
         let remains = self.runtime().find(&self.home).await?;
+        for found in &remains {
+            match found {
+                Found::Container { id, .. } => self.runtime().remove(id).await?,
+                Found::Image { name, .. } => self.runtime().remove_image(name).await?,
+            }
+        }
         if remains.is_empty() {
             Ok(())
         } else {
             Err(Failure::new(format!(
-                "after the clean-up there is {remains:?}"
+                "it had to remove what no case knows of: {remains:?}"
             )))
         }
     }

@@ -25,6 +25,7 @@ pub enum TestImage {
 const SHELL_WORDS: &str = concat!(
     r#"write() { case $1 in */*) mkdir -p "${1%/*}/" ;; esac && printf %s "$2" > "$1"; }; "#,
     r#"warn() { echo "$*" >&2; }; crash() { echo "${*:-crashed}" >&2; exit 1; }; "#,
+    r#"printenv() { eval "[ \${$1+set} ]" && eval "printf '%s\\n' \"\$$1\""; }; "#,
     "serve() { trap 'exit 0' TERM; echo serving; sleep 1000000 & wait $!; }; ",
 );
 

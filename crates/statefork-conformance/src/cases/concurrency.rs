@@ -123,8 +123,10 @@ async fn a_dropped_capture_leaves_nothing_frozen(f: &Fixture) -> Outcome {
         let capture = f.runtime();
         let phases = Phases::new();
         let capturing = capture.capture(&container.id, &request, &phases);
-        // Which of them ends first does not matter.
-        let _ = tokio::time::timeout(Duration::from_millis(wait), capturing).await;
+        let over = tokio::time::timeout(Duration::from_millis(wait), capturing).await;
+        if let Ok(result) = over {
+            result?;
+        }
         let state = f.state(&container).await?;
         if state != ContainerState::Running {
             // The daemon may still be at it.
@@ -149,8 +151,10 @@ async fn a_dropped_launch_can_be_cleaned_up(f: &Fixture) -> Outcome {
         let request = f.launch_request(f.spec("serve"));
         let (base, phases) = (f.base(), Phases::new());
         let launching = f.runtime().launch(&base, &request, &phases);
-        // Which of them ends first does not matter.
-        let _ = tokio::time::timeout(Duration::from_millis(wait), launching).await;
+        let over = tokio::time::timeout(Duration::from_millis(wait), launching).await;
+        if let Ok(result) = over {
+            result?;
+        }
         names.push(ContainerId::new(&request.name));
     }
     // What a dropped call has begun may come into being after it.

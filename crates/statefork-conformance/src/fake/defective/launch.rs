@@ -27,6 +27,7 @@ fn forget(defect: Defect, request: &mut LaunchRequest) {
         Defect::LaunchIgnoresTheHostname => spec.hostname = Some("localhost".into()),
         Defect::LaunchIgnoresLabels | Defect::LaunchLabelsLate => request.labels.clear(),
         Defect::LaunchPublishesNothing => request.publish.clear(),
+        Defect::LaunchIgnoresMounts => spec.mounts.clear(),
         Defect::LaunchIgnoresReadOnly => {
             for mount in &mut spec.mounts {
                 mount.read_only = false;

@@ -176,6 +176,8 @@ defects! {
     LaunchIgnoresLabels,
     /// No port is published.
     LaunchPublishesNothing,
+    /// Nothing is mounted.
+    LaunchIgnoresMounts,
     /// Mounts are always writable.
     LaunchIgnoresReadOnly,
     /// A bind mount's source is made where it does not exist.
