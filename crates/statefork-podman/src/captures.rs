@@ -8,8 +8,8 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use statefork_runtime::{
-    Capture, CaptureRequest, Captured, Captures, Container, ContainerId, ContainerState, ImageId,
-    Images, LaunchRequest, ObjectKind, Phase, Phases, Result, RuntimeError,
+    Capture, CaptureRequest, Captured, Captures, Container, ContainerId, ContainerState,
+    Containers, ImageId, Images, LaunchRequest, ObjectKind, Phase, Phases, Result, RuntimeError,
 };
 
 use crate::cause::Cause;
@@ -166,7 +166,6 @@ impl Captures for PodmanRuntime {
         match started {
             Ok(container) => Ok(container),
             Err(first) => {
-                use statefork_runtime::Containers;
                 // It would also keep its published ports bound in the service.
                 Err(with_cleanup(first, self.remove(&id).await))
             }
@@ -200,8 +199,14 @@ impl PodmanRuntime {
         ];
         if plan.by_commit {
             pairs.extend([("repo", name.repository), ("tag", name.tag)]);
-            pairs.extend(plan.changes.iter().map(|change| ("changes", &**change)));
         }
+        // One that is only to be rewritten has its labels all the same: if we end in between, it
+        // is found by them.
+        let changes = plan
+            .changes
+            .iter()
+            .filter(|change| plan.by_commit || change.starts_with("LABEL "));
+        pairs.extend(changes.map(|change| ("changes", &**change)));
         let path = format!("/commit{}", query(&pairs));
         let raw = &self.client.raw;
         let call = raw.json::<Committed>(Method::POST, &path, Payload::Empty);

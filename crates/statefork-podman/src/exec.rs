@@ -147,8 +147,7 @@ impl PodmanRuntime {
             id,
             refusal,
         };
-        // Without standard input the writing half is kept by the reading one, so the connection
-        // stays whole.
+        // The writing half that is not handed out is dropped, which does not shut it down.
         let input = request.stdin.then(|| Box::new(writer) as _);
         Exec {
             output: filter.into_stream(),
