@@ -168,7 +168,12 @@ fn image_config(config: ApiImageConfig) -> ImageConfig {
     ImageConfig {
         entrypoint: config.entrypoint.unwrap_or_default(),
         command: config.cmd.unwrap_or_default(),
-        env: config.env.iter().flatten().filter_map(variable).collect(),
+        env: config
+            .env
+            .iter()
+            .flatten()
+            .filter_map(|entry| variable(entry))
+            .collect(),
         user: config.user.filter(not_empty),
         workdir: config.working_dir.filter(not_empty).map(PathBuf::from),
         exposed_ports,
@@ -178,7 +183,7 @@ fn image_config(config: ApiImageConfig) -> ImageConfig {
 }
 
 /// A variable; `None` for a name alone, which takes a variable away (see `commit`).
-fn variable(entry: &String) -> Option<EnvVar> {
+fn variable(entry: &str) -> Option<EnvVar> {
     let (name, value) = entry.split_once('=')?;
     Some(EnvVar {
         name: name.to_owned(),
@@ -212,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_name_without_a_value_is_no_variable() {
-        assert_eq!(variable(&"A".to_owned()), None);
-        assert_eq!(variable(&"A=b=c".to_owned()).unwrap().value, "b=c");
+        assert_eq!(variable("A"), None);
+        assert_eq!(variable("A=b=c").unwrap().value, "b=c");
     }
 }

@@ -90,6 +90,8 @@ impl From<Failure> for RuntimeError {
             Error::DockerStreamError { error } => (None, error.clone()),
             other => match connect_error(other) {
                 Some(kind) => return not_there(endpoint, kind, Box::new(error)),
+                // Its own text would repeat that of its causes.
+                None if other.source().is_some() => (None, "no whole answer came".to_owned()),
                 None => (None, other.to_string()),
             },
         };
