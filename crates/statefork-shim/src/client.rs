@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use statefork_runtime::PortMapping;
-use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, timeout};
@@ -25,6 +27,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a shim may take to end by itself before it is killed.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// Between two looks at whether a process has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A control connection to a running shim.
 ///
@@ -201,21 +206,21 @@ impl Shim {
     pub async fn shutdown(mut self) -> Result<()> {
         const OP: &str = "shut down";
         let started = Instant::now();
-        let failed = |dir: &Path, errno: rustix::io::Errno| ShimError::Io {
+        let failed = |dir: &Path, errno: Errno| ShimError::Io {
             op: "shut down the shim of",
             path: dir.to_owned(),
             source: errno.into(),
         };
         let pidfd = match rustix::process::pidfd_open(self.process, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
-            Err(rustix::io::Errno::SRCH) => return Ok(()),
+            Err(Errno::SRCH) => return Ok(()),
             Err(errno) => return Err(failed(&self.dir, errno)),
         };
-        let process = AsyncFd::new(pidfd).map_err(|source| ShimError::Io {
+        let watch_failed = |dir: &Path, errno: Errno| ShimError::Io {
             op: "watch the shim of",
-            path: self.dir.clone(),
-            source,
-        })?;
+            path: dir.to_owned(),
+            source: errno.into(),
+        };
         let polite = async {
             match self.exchange(Request::Shutdown).await {
                 Ok(_) => {}
@@ -228,32 +233,20 @@ impl Shim {
                     });
                 }
             }
-            let ended = process.readable().await;
-            ended.map(drop).map_err(|source| ShimError::Io {
-                op: "watch the shim of",
-                path: self.dir.clone(),
-                source,
-            })
+            has_ended(&pidfd)
+                .await
+                .map_err(|errno| watch_failed(&self.dir, errno))
         };
         if let Ok(ended) = timeout(SHUTDOWN_GRACE, polite).await {
             return ended;
         }
-        match rustix::process::pidfd_send_signal(process.get_ref(), Signal::KILL) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        match rustix::process::pidfd_send_signal(&pidfd, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => {}
             Err(errno) => return Err(failed(&self.dir, errno)),
         }
-        match timeout(
-            TIMEOUT.saturating_sub(started.elapsed()),
-            process.readable(),
-        )
-        .await
-        {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(source)) => Err(ShimError::Io {
-                op: "watch the shim of",
-                path: self.dir.clone(),
-                source,
-            }),
+        let rest = TIMEOUT.saturating_sub(started.elapsed());
+        match timeout(rest, has_ended(&pidfd)).await {
+            Ok(ended) => ended.map_err(|errno| watch_failed(&self.dir, errno)),
             Err(_) => Err(timed_out(OP, &self.dir)),
         }
     }
@@ -315,6 +308,19 @@ impl Shim {
         ShimError::Protocol {
             dir: self.dir.clone(),
             reason: format!("it answered {reply:?}"),
+        }
+    }
+}
+
+/// Waits for the end of a process. It takes a few ms, and tokio watches only children.
+async fn has_ended(process: &OwnedFd) -> Result<(), Errno> {
+    let now = Timespec::default();
+    loop {
+        let mut watched = [PollFd::new(process, PollFlags::IN)];
+        match rustix::event::poll(&mut watched, Some(&now)) {
+            Ok(0) | Err(Errno::INTR) => tokio::time::sleep(LOOK_AGAIN).await,
+            Ok(_) => return Ok(()),
+            Err(errno) => return Err(errno),
         }
     }
 }

@@ -34,7 +34,6 @@ const MAX_HOLDER: u64 = 4096;
 #[derive(Debug)]
 pub(crate) struct Directory {
     fd: OwnedFd,
-    path: PathBuf,
 }
 
 /// What the lock file says about the shim that holds it.
@@ -67,12 +66,7 @@ impl Directory {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self {
             fd: rustix::fs::open(path, flags, Mode::empty())?,
-            path: path.to_owned(),
         })
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Whether nobody but this user and root can enter it: whoever can could replace the socket.

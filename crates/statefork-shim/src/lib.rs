@@ -5,7 +5,7 @@
 //! listens on the branch's ports and forwards each connection to the current container, and which
 //! holds new connections while there is none.
 //!
-//! A command uses [`Shim`], the client. The shim holds nothing whose loss hurts the application:
+//! A command uses [`Shim`], the client; the helper program is [`main`]. The shim holds nothing whose loss hurts the application:
 //! after it was killed, [`Shim::ensure`] starts it anew and the same ports are asked for again.
 //!
 //! ```no_run
@@ -28,13 +28,23 @@
 //! ```
 
 mod client;
+mod connection;
+mod control;
+mod daemon;
 mod directory;
 mod error;
+mod forwarder;
+mod listener;
+mod log;
 mod peer;
 pub mod protocol;
+mod pump;
+mod routes;
+mod server;
 mod start;
 mod wire;
 
 pub use client::{Shim, TIMEOUT};
+pub use daemon::main;
 pub use error::{Result, ShimError, ShimErrorKind};
 pub use protocol::{Hello, ShimStatus, Target};
