@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bollard::models::BuildInfo;
 use bollard::query_parameters::BuildImageOptions;
 use futures_util::StreamExt;
-use statefork_runtime::{BuildRequest, ImageId, ObjectKind, Result, RuntimeError};
+use statefork_runtime::{BuildRequest, ImageId, Images, ObjectKind, Result, RuntimeError};
 
 use crate::{DockerRuntime, names};
 
@@ -54,24 +54,14 @@ impl DockerRuntime {
             id = part.aux.and_then(|aux| aux.id).or(id);
         }
         output.finish(progress);
-        match id {
-            Some(id) => Ok(ImageId::new(id)),
-            None => {
-                let built = names::image_reference(&request.name)
-                    .map(|name| async move { self.look_at_image(&name).await });
-                let built = match built {
-                    Some(built) => built.await?,
-                    None => None,
-                };
-                built
-                    .and_then(|image| image.id)
-                    .map(ImageId::new)
-                    .ok_or(RuntimeError::NotFound {
-                        object: ObjectKind::Image,
-                        name: request.name,
-                    })
-            }
+        if let Some(id) = id {
+            return Ok(ImageId::new(id));
         }
+        let built = self.inspect_image(&request.name).await?;
+        built.map(|image| image.id).ok_or(RuntimeError::NotFound {
+            object: ObjectKind::Image,
+            name: request.name,
+        })
     }
 }
 

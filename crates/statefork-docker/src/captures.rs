@@ -26,8 +26,9 @@ use crate::{DockerRuntime, containers, describe, images, names, spec};
 /// Version of [`Stored`].
 const FORMAT: u32 = 1;
 
-/// The repository of captures that were removed and that others still stand on.
-const WAITING: &str = "statefork.local/removed";
+/// The repository of captures that were removed and that others still stand on. No environment has
+/// a slash in its name, so that none stores its captures there.
+const WAITING: &str = "statefork.local/docker/removed";
 
 /// What a capture says.
 #[derive(Serialize, Deserialize)]

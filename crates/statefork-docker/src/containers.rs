@@ -264,7 +264,12 @@ impl DockerRuntime {
         let begun = Instant::now();
         let after = self.client.api_timeout();
         let mut wait = FIRST_WAIT;
-        while self.look(container).await?.is_some() {
+        // By id: another container may get its name at once.
+        let Some(id) = self.look(container).await?.and_then(|found| found.id) else {
+            return Ok(());
+        };
+        let id = ContainerId::new(id);
+        while self.look(&id).await?.is_some() {
             if begun.elapsed() > after {
                 return Err(RuntimeError::TimedOut { op, after });
             }

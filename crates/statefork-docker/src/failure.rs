@@ -143,3 +143,51 @@ fn not_there(endpoint: String, kind: ErrorKind, source: BoxError) -> RuntimeErro
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use statefork_runtime::ErrorKind as Kind;
+
+    fn error(cause: Cause) -> RuntimeError {
+        let failure = Failure {
+            op: "create the container",
+            endpoint: "unix:///var/run/docker.sock".into(),
+            cause,
+        };
+        failure.into()
+    }
+
+    fn answer(status_code: u16, message: &str) -> Cause {
+        Cause::Api(Error::DockerResponseServerError {
+            status_code,
+            message: message.into(),
+        })
+    }
+
+    #[test]
+    fn a_full_storage_is_told_from_other_failures() {
+        let full = "mkdir /var/lib/docker/overlay2/0a: no space left on device";
+        assert_eq!(error(answer(500, full)).kind(), Kind::StorageFull);
+        let amid = Cause::Api(Error::DockerStreamError { error: full.into() });
+        assert_eq!(error(amid).kind(), Kind::StorageFull);
+        let other = error(answer(500, "layer does not exist"));
+        assert_eq!(other.kind(), Kind::Daemon);
+        assert_eq!(
+            other.to_string(),
+            "create the container: layer does not exist"
+        );
+        assert!(other.source().is_none());
+        assert!(error(answer(503, "starting")).is_transient());
+    }
+
+    #[test]
+    fn a_socket_says_why_it_cannot_be_used() {
+        let refused = |kind: ErrorKind| error(Cause::Socket(kind.into())).kind();
+        assert_eq!(refused(ErrorKind::PermissionDenied), Kind::PermissionDenied);
+        assert_eq!(refused(ErrorKind::ConnectionRefused), Kind::Unreachable);
+        assert_eq!(refused(ErrorKind::NotFound), Kind::Unreachable);
+        let silent = error(Cause::TimedOut(Duration::from_secs(2)));
+        assert_eq!(silent.to_string(), "create the container within 2 s");
+    }
+}

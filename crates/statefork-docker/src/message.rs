@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn reasons_of_docker_20_10_with_runc_1_1_are_told_apart() {
-        for (message, refusal_) in [
+        for (message, expected) in [
             (
                 "unable to find user nope: no matching entries in passwd file",
                 Refusal::User,
@@ -85,7 +85,7 @@ mod tests {
             ),
             ("procReady not received", Refusal::Other),
         ] {
-            assert_eq!(refusal(message), refusal_, "{message}");
+            assert_eq!(refusal(message), expected, "{message}");
         }
     }
 
