@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use statefork_runtime::{Capabilities, ImageId, Labels, Runtime, RuntimeError, RuntimeOptions};
+use tokio::time::error::Elapsed;
 
-use crate::case::{Case, Need, chain};
+use crate::case::{Case, Need, Outcome, chain};
 use crate::fixture::{Fixture, one_piece};
 use crate::image::{Base, Draft, TestImage};
 
@@ -89,11 +90,6 @@ impl Suite {
         let fixture = Fixture::new(Arc::clone(&self.0));
         let ran = tokio::time::timeout(CASE_LIMIT, (case.run)(&fixture)).await;
         let cleaned = tokio::time::timeout(CLEAN_UP_LIMIT, fixture.clean_up()).await;
-        let shown = |outcome: Result<Result<(), _>, _>, limit: Duration| match outcome {
-            Ok(Ok(())) => None,
-            Ok(Err(failure)) => Some(crate::case::Failure::to_string(&failure)),
-            Err(_) => Some(format!("not over within {limit:?}")),
-        };
         match (shown(ran, CASE_LIMIT), shown(cleaned, CLEAN_UP_LIMIT)) {
             (None, None) => Ok(()),
             (Some(text), None) => Err(text),
@@ -118,5 +114,14 @@ impl Suite {
             Ok(Some(_)) => Err(format!("image {name} is still there")),
             Err(error) => Err(chain(&error)),
         }
+    }
+}
+
+/// What went wrong, if anything.
+fn shown(outcome: Result<Outcome, Elapsed>, limit: Duration) -> Option<String> {
+    match outcome {
+        Ok(Ok(())) => None,
+        Ok(Err(failure)) => Some(failure.to_string()),
+        Err(_) => Some(format!("not over within {limit:?}")),
     }
 }

@@ -55,7 +55,8 @@ fn name(case: &Case) -> String {
     format!("{}::{}", case.group, case.name)
 }
 
-/// The cases that the fake's capabilities allow.
+/// The cases that the fake's capabilities allow. The others are for what only real programs show,
+/// and a defect of that kind cannot be made in memory.
 fn runnable() -> impl Iterator<Item = &'static Case> {
     use statefork_conformance::Need;
     cases().filter(|case| case.needs.iter().all(|need| *need == Need::Pause))

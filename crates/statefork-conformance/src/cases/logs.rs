@@ -41,10 +41,10 @@ const FOLLOW: LogRequest = LogRequest {
 };
 
 async fn they_are_complete_and_in_order(f: &Fixture) -> Outcome {
-    let container = f.launch("seq 1 3000 ; serve").await?;
+    let container = f.launch("seq 1 1500 ; serve").await?;
     f.until_said(&container, "serving").await?;
     let out = read(f, &container, LogRequest::default()).await?;
-    let expected = (1..=3000).map(|number| number.to_string());
+    let expected = (1..=1500).map(|number| number.to_string());
     let expected: Vec<String> = expected.chain(["serving".into()]).collect();
     check_eq!(out.lines().collect::<Vec<_>>(), expected, "the lines");
     Ok(())

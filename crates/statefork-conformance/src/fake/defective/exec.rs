@@ -10,6 +10,7 @@ use statefork_runtime::{
     RuntimeError, TerminalSize,
 };
 
+use super::super::exec::KILLED;
 use super::containers::merged;
 use super::{Defect, DefectiveRuntime};
 
@@ -38,7 +39,7 @@ impl ExecControl for LyingControl {
         let exit = control.wait().await?;
         match (self.defect, exit) {
             (Defect::ExecAlwaysSucceeds, _) => Ok(ExecExit::Code(0)),
-            (Defect::ExecOutlivesItsContainer, ExecExit::Code(super::super::exec::KILLED)) => {
+            (Defect::ExecOutlivesItsContainer, ExecExit::Code(KILLED)) => {
                 std::future::pending().await
             }
             _ => Ok(exit),
