@@ -1,0 +1,121 @@
+//! What a person can do about a failure.
+
+use statefork_core::CoreError;
+use statefork_runtime::RuntimeError;
+use statefork_shim::ShimError;
+
+use crate::failure::Failure;
+use crate::kind::Kind;
+
+/// What to do about a failure, where there is something.
+pub(crate) fn hint(failure: &Failure) -> Option<String> {
+    let say = |text: &str| Some(text.to_owned());
+    match Kind::of(failure) {
+        Kind::Usage => match failure {
+            Failure::Usage { hint, .. } => hint.clone(),
+            _ => None,
+        },
+        Kind::UnknownRuntime => say("`statefork doctor` says which runtimes work here"),
+        Kind::InvalidRevision => {
+            say("a snapshot is named by HEAD, base, a branch or an id, then ^ or ~N")
+        }
+        Kind::AmbiguousRevision => say("give more digits"),
+        Kind::NoImage => {
+            say("name one with `up IMAGE` or `up --build DIR`, or with `image:` in statefork.yaml")
+        }
+        Kind::SnapshotNotFound | Kind::EnvironmentNotFound => not_found(failure),
+        Kind::ImageNotFound => {
+            say("pull it or build it with the runtime's own tool first, or use `up --build DIR`")
+        }
+        Kind::ContainerNotFound | Kind::ContainerLost => {
+            say("`statefork up` launches the last snapshot")
+        }
+        Kind::NotUp => say("`statefork up` starts it"),
+        Kind::RuntimeUnreachable => unreachable(failure),
+        Kind::PermissionDenied => {
+            say("run it as root, or as a member of the group that the socket belongs to")
+        }
+        Kind::HelperMissing => {
+            say("install statefork-shim beside statefork, or say where it is with STATEFORK_SHIM")
+        }
+        Kind::SettingsDiffer => settings_differ(failure),
+        Kind::Locked => {
+            say("wait for it to end, or wait for longer with `lock_timeout:` in the configuration")
+        }
+        Kind::PortInUse => say("free the port, or publish another one; host port 0 takes any"),
+        Kind::WrongState => {
+            say("`statefork status` says what it is doing, `statefork up` starts it")
+        }
+        Kind::Damaged => say("`statefork list` shows what else there is to restore"),
+        Kind::NotReady => say(
+            "`readiness:` in the configuration says how the application is asked and for how long",
+        ),
+        Kind::StartFailed => say("check the command, the user and the working directory"),
+        Kind::StorageFull => say("free some space, or remove images that nobody needs"),
+        Kind::TimedOut => say("`api_timeout:` in the configuration sets the limit"),
+        Kind::PortsFailed => ports_failed(failure),
+        Kind::HomeRefused => say("choose another home with --home or STATEFORK_HOME"),
+        Kind::InvalidConfiguration => say("`statefork config check FILE` checks a configuration"),
+        Kind::InvalidValue
+        | Kind::InvalidName
+        | Kind::InvalidSettings
+        | Kind::Unsupported
+        | Kind::Conflict
+        | Kind::BuildFailed
+        | Kind::SettingRefused
+        | Kind::RuntimeFailed
+        | Kind::StoreFailed
+        | Kind::Io
+        | Kind::Interrupted => None,
+    }
+}
+
+fn not_found(failure: &Failure) -> Option<String> {
+    match failure.root() {
+        Some(CoreError::NotFound {
+            nearest: Some(nearest),
+            ..
+        }) => Some(format!(
+            "did you mean {nearest}? `statefork list` shows all snapshots"
+        )),
+        _ => Some(match Kind::of(failure) {
+            Kind::SnapshotNotFound => "`statefork list` shows all snapshots".to_owned(),
+            _ => "`statefork up IMAGE` makes it".to_owned(),
+        }),
+    }
+}
+
+fn unreachable(failure: &Failure) -> Option<String> {
+    let runtime = match failure.runtime() {
+        Some(RuntimeError::Unreachable { runtime, .. }) => runtime,
+        _ => "its daemon",
+    };
+    Some(format!(
+        "start {runtime}, or choose another runtime with -r; `statefork doctor` says which work here"
+    ))
+}
+
+fn settings_differ(failure: &Failure) -> Option<String> {
+    match failure.root() {
+        Some(CoreError::SettingsDiffer {
+            recreate_helps: true,
+            ..
+        }) => Some(
+            "`up --recreate` takes the new settings; changes since the last snapshot are lost"
+                .to_owned(),
+        ),
+        _ => Some("use another environment with -e NAME for another application".to_owned()),
+    }
+}
+
+fn ports_failed(failure: &Failure) -> Option<String> {
+    match failure.root() {
+        Some(CoreError::Shim(ShimError::PortDenied { .. })) => {
+            Some("ports below 1024 are for root; publish a higher one".to_owned())
+        }
+        Some(CoreError::Shim(ShimError::Version { .. })) => {
+            Some("use that version of statefork, or bring the environment down with it".to_owned())
+        }
+        _ => None,
+    }
+}
