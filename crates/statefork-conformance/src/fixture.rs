@@ -1,31 +1,24 @@
 //! What a case works with: a runtime, names that nobody else uses, and waits that end.
 
-use std::future::Future;
+mod look;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use statefork_runtime::{
     ByteStream, Capabilities, Capture, CaptureRequest, Captured, Container, ContainerId,
-    ContainerSpec, ContainerState, ExecExit, ExecRequest, Found, HomeId, ImageId, Labels,
-    LaunchRequest, LogRequest, ObjectId, ObjectType, OutputStream, Owner, Phases, PrepareRequest,
-    Result, Runtime, Stream,
+    ContainerSpec, Found, HomeId, ImageId, Labels, LaunchRequest, ObjectId, ObjectType, Owner,
+    Phases, PrepareRequest, Result, Runtime,
 };
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
-use tokio::time::Instant;
 
+pub(crate) use self::look::{as_text, collect};
 use crate::case::{Failure, Outcome};
 use crate::image::Draft;
 use crate::suite::Shared;
-
-/// How long a case waits for something that should happen soon.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How long to wait before looking again.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What a case has made.
 #[derive(Default)]
@@ -44,31 +37,6 @@ pub(crate) struct Fixture {
     token: String,
     count: AtomicU32,
     made: Mutex<Made>,
-}
-
-/// What a command in a container did.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Ran {
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: Vec<u8>,
-    pub(crate) exit: ExecExit,
-}
-
-impl Ran {
-    /// Standard output as text, without the last line's end.
-    pub(crate) fn out(&self) -> String {
-        as_text(&self.stdout)
-    }
-
-    /// Standard error as text, without the last line's end.
-    pub(crate) fn err(&self) -> String {
-        as_text(&self.stderr)
-    }
-}
-
-/// Bytes as text, without the last line's end.
-pub(crate) fn as_text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).trim_end().to_owned()
 }
 
 /// A stream that gives all of `bytes` at once.
@@ -250,147 +218,6 @@ impl Fixture {
         Ok(captured)
     }
 
-    /// Runs a line of the vocabulary in a container, to its end.
-    pub(crate) async fn run(&self, container: &Container, line: &str) -> Outcome<Ran> {
-        self.run_as(container, line, ExecRequest::default(), None)
-            .await
-    }
-
-    /// The same with other settings, and with standard input if there is some.
-    pub(crate) async fn run_as(
-        &self,
-        container: &Container,
-        line: &str,
-        settings: ExecRequest,
-        input: Option<&[u8]>,
-    ) -> Outcome<Ran> {
-        let request = ExecRequest {
-            argv: self.argv(line),
-            stdin: input.is_some(),
-            ..settings
-        };
-        self.run_request(container, &request, input).await
-    }
-
-    /// Runs exactly what is asked.
-    pub(crate) async fn run_request(
-        &self,
-        container: &Container,
-        request: &ExecRequest,
-        input: Option<&[u8]>,
-    ) -> Outcome<Ran> {
-        let exec = self.runtime().exec(&container.id, request).await?;
-        let feed = async {
-            if let (Some(bytes), Some(mut writer)) = (input, exec.input) {
-                writer.write_all(bytes).await?;
-                writer.shutdown().await?;
-            }
-            Ok::<_, std::io::Error>(())
-        };
-        let (fed, read) = tokio::join!(feed, collect(exec.output));
-        fed?;
-        let (stdout, stderr) = read?;
-        let exit = exec.control.wait().await?;
-        Ok(Ran {
-            stdout,
-            stderr,
-            exit,
-        })
-    }
-
-    /// What a script of the image's shell writes, which must succeed; where the runtime runs
-    /// programs.
-    pub(crate) async fn script(&self, container: &Container, script: &str) -> Outcome<String> {
-        let request = ExecRequest {
-            argv: self.shell(script),
-            ..ExecRequest::default()
-        };
-        let ran = self.run_request(container, &request, None).await?;
-        if ran.exit == ExecExit::Code(0) {
-            Ok(ran.out())
-        } else {
-            Err(Failure::new(format!("{script:?} ended with {ran:?}")))
-        }
-    }
-
-    /// A file's content as a process in the container reads it; `None` if it cannot.
-    pub(crate) async fn file(&self, container: &Container, path: &str) -> Outcome<Option<String>> {
-        let ran = self.run(container, &format!("cat {path}")).await?;
-        Ok((ran.exit == ExecExit::Code(0)).then(|| ran.out()))
-    }
-
-    /// What a line of the vocabulary writes to standard output, which must succeed.
-    pub(crate) async fn told(&self, container: &Container, line: &str) -> Outcome<String> {
-        let ran = self.run(container, line).await?;
-        if ran.exit == ExecExit::Code(0) {
-            Ok(ran.out())
-        } else {
-            Err(Failure::new(format!("{line:?} ended with {ran:?}")))
-        }
-    }
-
-    /// All that a container has written so far, standard output and standard error.
-    pub(crate) async fn logs(&self, container: &Container) -> Outcome<(String, String)> {
-        let stream = self
-            .runtime()
-            .logs(&container.id, LogRequest::default())
-            .await?;
-        let (stdout, stderr) = collect(stream).await?;
-        Ok((as_text(&stdout), as_text(&stderr)))
-    }
-
-    /// The container as it is now.
-    pub(crate) async fn inspect(&self, container: &Container) -> Outcome<Container> {
-        let found = self.runtime().inspect(&container.id).await?;
-        found.ok_or_else(|| Failure::new(format!("container {} is gone", container.name)))
-    }
-
-    /// Its state.
-    pub(crate) async fn state(&self, container: &Container) -> Outcome<ContainerState> {
-        Ok(self.inspect(container).await?.state)
-    }
-
-    /// Waits until a container has ended; its exit code.
-    pub(crate) async fn exit(&self, container: &Container) -> Outcome<Option<i32>> {
-        self.until("a container's end", async || {
-            Ok(match self.state(container).await? {
-                ContainerState::Exited { code } => Some(code),
-                _ => None,
-            })
-        })
-        .await
-    }
-
-    /// Waits until a line of the container's output has come.
-    pub(crate) async fn until_said(&self, container: &Container, line: &str) -> Outcome {
-        self.until(&format!("the output {line}"), async || {
-            let (out, err) = self.logs(container).await?;
-            let said = out.lines().chain(err.lines()).any(|said| said == line);
-            Ok(said.then_some(()))
-        })
-        .await
-    }
-
-    /// Waits until `look` finds something.
-    pub(crate) async fn until<T, Look, Looking>(&self, what: &str, mut look: Look) -> Outcome<T>
-    where
-        Look: FnMut() -> Looking,
-        Looking: Future<Output = Outcome<Option<T>>>,
-    {
-        let begun = Instant::now();
-        loop {
-            if let Some(found) = look().await? {
-                return Ok(found);
-            }
-            if begun.elapsed() > PATIENCE {
-                return Err(Failure::new(format!(
-                    "{what} did not come within {PATIENCE:?}"
-                )));
-            }
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
-    }
-
     /// Removes all that the case has made, and checks that nothing with its label remains; goes on
     /// after a failure and reports the first.
     pub(crate) async fn clean_up(&self) -> Outcome {
@@ -424,20 +251,4 @@ impl Fixture {
             )))
         }
     }
-}
-
-/// Reads output to its end: standard output, standard error.
-pub(crate) async fn collect(output: OutputStream) -> Result<(Vec<u8>, Vec<u8>)> {
-    output
-        .try_fold(
-            (Vec::new(), Vec::new()),
-            |(mut stdout, mut stderr), part| async move {
-                match part.stream {
-                    Stream::Stdout => stdout.extend_from_slice(&part.bytes),
-                    Stream::Stderr => stderr.extend_from_slice(&part.bytes),
-                }
-                Ok((stdout, stderr))
-            },
-        )
-        .await
 }

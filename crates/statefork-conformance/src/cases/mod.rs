@@ -1,6 +1,7 @@
 //! The table of cases.
 
 mod capture;
+mod capture_records;
 mod cleanup;
 mod concurrency;
 mod errors;
@@ -21,6 +22,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         spec::CASES,
         images::CASES,
         capture::CASES,
+        capture_records::CASES,
         mounts::CASES,
         isolation::CASES,
         exec::CASES,
