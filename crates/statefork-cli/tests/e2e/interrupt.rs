@@ -1,0 +1,119 @@
+//! Ctrl-C in each operation: the exit code is 130, and what was there goes on.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::world::{BUSYBOX, World, ended, signal};
+
+const NEVER: &str = "readiness:\n  exec: test -e /ready\n  timeout: 60s\n";
+
+pub(crate) fn up_is_undone(world: World) {
+    world.configure(NEVER);
+    let child = world.spawn(&["up", BUSYBOX, "--", "sleep", "600"]);
+    wait_for_container(&world);
+    signal(&child, Signal::INT);
+    let ended = ended(child);
+    assert_eq!(ended.code, 130, "{}", ended.stderr);
+    assert_eq!(world.left_in_runtime(), [""; 0]);
+    assert_eq!(
+        world.json(&["list"])["snapshots"].as_array().unwrap().len(),
+        0
+    );
+}
+
+pub(crate) fn a_build_is_undone(world: World) {
+    let context = world.folder().join("context");
+    std::fs::create_dir(&context).unwrap();
+    let dockerfile = format!("FROM {BUSYBOX}\nRUN sleep 30\n");
+    std::fs::write(context.join("Dockerfile"), dockerfile).unwrap();
+    // The first probe of the runtime comes before the build and is no part of this.
+    world.ok(&["doctor"]);
+    let child = world.spawn(&["up", "--build", "context"]);
+    thread::sleep(Duration::from_secs(2));
+    let begun = Instant::now();
+    signal(&child, Signal::INT);
+    let ended = ended(child);
+    assert_eq!(ended.code, 130, "{}", ended.stderr);
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(world.left_in_runtime(), [""; 0]);
+}
+
+pub(crate) fn restore_is_undone(world: World) {
+    world.configure(NEVER);
+    let up = world.json(&[
+        "up",
+        BUSYBOX,
+        "--",
+        "sh",
+        "-c",
+        "test -e /stuck || touch /ready; sleep 600",
+    ]);
+    world.sh("touch /stuck; rm /ready");
+    let stuck = world.snapshot();
+    world.sh("touch /ready; echo mine > /file");
+    let child = world.spawn(&["restore", &stuck]);
+    thread::sleep(Duration::from_secs(3));
+    signal(&child, Signal::INT);
+    let ended = ended(child);
+    assert_eq!(ended.code, 130, "{}", ended.stderr);
+    let status = world.json(&["status"]);
+    assert_eq!(status["state"], "running");
+    assert_eq!(status["container"], up["container"]);
+    assert_eq!(world.sh("cat /file"), "mine\n");
+}
+
+pub(crate) fn any_moment_of_a_snapshot_or_step(world: World) {
+    world.up_busybox("sleep 600");
+    world.sh("echo one > /file");
+    for (index, command) in ["snapshot", "step"]
+        .into_iter()
+        .cycle()
+        .take(10)
+        .enumerate()
+    {
+        let child = world.spawn(&[command]);
+        thread::sleep(Duration::from_millis(15 * (index as u64 + 1)));
+        signal(&child, Signal::INT);
+        let ended = ended(child);
+        assert!(
+            matches!(ended.code, 0 | 130),
+            "{}: {}",
+            ended.code,
+            ended.stderr
+        );
+        assert_eq!(world.sh("cat /file"), "one\n");
+        assert_eq!(world.json(&["status"])["state"], "running");
+    }
+    let list = world.json(&["list"]);
+    for snapshot in list["snapshots"].as_array().unwrap() {
+        world.json(&["restore", snapshot["id"].as_str().unwrap()]);
+    }
+    let history = world.json(&["history"]);
+    let running = |row: &&serde_json::Value| row["outcome"] == "running";
+    assert_eq!(
+        history["operations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(running)
+            .count(),
+        0
+    );
+}
+
+fn wait_for_container(world: &World) {
+    let begun = Instant::now();
+    while !world.home().join("store.sqlite").exists() || world.left_in_runtime().is_empty() {
+        assert!(
+            begun.elapsed().as_secs() < 60,
+            "the container does not come"
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,39 @@
+//! The main job, end to end: the built binary against the real daemons, seen as a user sees it.
+//!
+//! Every case runs on every runtime, as `docker::CASE` and `podman::CASE`.
+
+mod application;
+mod errors;
+mod http;
+mod interrupt;
+mod mounts;
+mod restore;
+mod session;
+mod world;
+
+/// Makes a test of each case for each runtime.
+macro_rules! cases {
+    ($($module:ident: $($case:ident),+;)+) => {
+        mod docker {
+            $($(#[test] fn $case() { crate::$module::$case(crate::world::World::new("docker")); })+)+
+        }
+        mod podman {
+            $($(#[test] fn $case() { crate::$module::$case(crate::world::World::new("podman")); })+)+
+        }
+    };
+}
+
+cases! {
+    session: the_classic_session_from_a_pipe, one_document_a_line, a_failed_line_is_not_the_end;
+    application: the_main_job, exec_ends_as_its_command_does, logs_are_those_of_the_application,
+        what_ended_starts_again_with_its_changes, messages_hold_anything,
+        the_figures_tell_every_operation, two_commands_at_once_take_turns;
+    mounts: a_declared_volume_is_part_of_a_snapshot, a_shared_mount_is_named_and_not_rolled_back;
+    restore: one_that_crashes_leaves_the_old_process, one_that_never_gets_ready_leaves_the_old_process,
+        ten_in_a_row_refuse_no_connection, the_address_stays_when_the_shim_is_killed;
+    errors: names_that_nothing_has, an_image_that_is_missing, a_build_that_fails,
+        an_application_that_exits_at_once, an_application_that_is_never_ready,
+        a_port_that_is_in_use, a_container_removed_behind_our_back, other_settings,
+        a_daemon_that_does_not_answer;
+    interrupt: up_is_undone, a_build_is_undone, restore_is_undone, any_moment_of_a_snapshot_or_step;
+}

@@ -1,0 +1,47 @@
+//! What lies outside of the writable layer, and what must not.
+
+use std::os::unix::fs::PermissionsExt;
+
+use crate::world::{BUSYBOX, World, text};
+
+pub(crate) fn a_declared_volume_is_part_of_a_snapshot(world: World) {
+    let context = world.folder().join("context");
+    std::fs::create_dir(&context).unwrap();
+    let dockerfile = format!(
+        "FROM {BUSYBOX}\nRUN mkdir /data && echo image > /data/file\nVOLUME /data\n\
+         CMD [\"sleep\", \"600\"]\n"
+    );
+    std::fs::write(context.join("Dockerfile"), dockerfile).unwrap();
+    world.json(&["up", "--build", "context"]);
+    assert_eq!(world.sh("cat /data/file"), "image\n");
+    world.sh("echo one > /data/file; echo new > /data/other");
+    let one = world.snapshot();
+    world.sh("echo two > /data/file; rm /data/other");
+    world.json(&["restore", &one]);
+    assert_eq!(world.sh("cat /data/file /data/other"), "one\nnew\n");
+    world.json(&["restore", "base"]);
+    assert_eq!(world.sh("cat /data/file; ls /data"), "image\nfile\n");
+}
+
+pub(crate) fn a_shared_mount_is_named_and_not_rolled_back(world: World) {
+    let shared = world.folder().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let mount = format!("{}:/mnt", shared.display());
+    let up = world.run(&["up", BUSYBOX, "--mount", &mount, "--", "sleep", "600"]);
+    assert_eq!(up.code, 0, "{}", up.stderr);
+    world.sh("echo one > /mnt/file; echo one > /file");
+    let snapshot = world.run(&["--json", "snapshot"]);
+    assert!(snapshot.stderr.contains("/mnt"), "{}", snapshot.stderr);
+    let document: serde_json::Value = serde_json::from_str(&snapshot.stdout).unwrap();
+    world.sh("echo two > /mnt/file; echo two > /file");
+    let restored = world.run(&["restore", &text(&document["id"])]);
+    assert_eq!(restored.code, 0, "{}", restored.stderr);
+    // Two containers may not write there at once, so the old one went first.
+    assert!(
+        restored.stderr.contains("stopped before"),
+        "{}",
+        restored.stderr
+    );
+    assert_eq!(world.sh("cat /mnt/file /file"), "two\none\n");
+}

@@ -1,0 +1,324 @@
+//! One environment of a test: its own home, its own name, the real binary, the real daemon.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use serde_json::Value;
+use statefork_core::Home;
+use statefork_runtime::{Runtime, RuntimeOptions};
+use tokio_util::io::ReaderStream;
+
+use crate::http::{self, Answer};
+
+/// target-app's image.
+pub(crate) const APP: &str = "localhost/target-app:latest";
+/// The small image.
+pub(crate) const BUSYBOX: &str = "localhost/statefork-busybox:latest";
+/// No command of a test takes as long.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// An environment; what it made is removed when it is dropped.
+pub(crate) struct World {
+    /// The runtime's name.
+    pub(crate) runtime: &'static str,
+    /// The environment's name.
+    pub(crate) name: String,
+    folder: tempfile::TempDir,
+}
+
+/// How a command ended.
+pub(crate) struct Ended {
+    /// The exit code; -1 for a signal.
+    pub(crate) code: i32,
+    /// Standard output.
+    pub(crate) stdout: String,
+    /// Standard error.
+    pub(crate) stderr: String,
+}
+
+impl World {
+    /// A new home, on a runtime that has the images.
+    pub(crate) fn new(runtime: &'static str) -> Self {
+        provide_images(runtime);
+        let folder = tempfile::Builder::new().prefix("sf-").tempdir().unwrap();
+        let world = Self {
+            runtime,
+            name: format!("t{:08x}x", rand::random::<u32>()),
+            folder,
+        };
+        world.configure("");
+        world
+    }
+
+    /// A folder for the test's own files; the commands' working directory.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The home.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// Writes the configuration that the commands find in their working directory. Process 1 of
+    /// most tests does not hear a polite stop, so it is given little time.
+    pub(crate) fn configure(&self, yaml: &str) {
+        let yaml = format!("stop: {{timeout: 200ms}}\n{yaml}");
+        std::fs::write(self.folder.path().join("statefork.yaml"), yaml).unwrap();
+    }
+
+    /// The binary with the flags that name this environment.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_statefork"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("STATEFORK_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .current_dir(self.folder.path())
+            .arg("--home")
+            .arg(self.home())
+            .args(["-e", &self.name, "-r", self.runtime])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts a command.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
+        self.command(args).spawn().unwrap()
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Ended {
+        ended(self.spawn(args))
+    }
+
+    /// Runs a command that must succeed, and returns its standard output.
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        let Ended {
+            code,
+            stdout,
+            stderr,
+        } = self.run(args);
+        assert_eq!(code, 0, "{args:?}\n{stdout}\n{stderr}");
+        stdout
+    }
+
+    /// Runs a command with `--json` that must succeed, and returns its document.
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        let args = [&["--json"], args].concat();
+        serde_json::from_str(&self.ok(&args)).unwrap()
+    }
+
+    /// Runs a command that must fail with this code, and returns its standard error.
+    pub(crate) fn fails(&self, code: i32, args: &[&str]) -> String {
+        let ended = self.run(args);
+        assert_eq!(
+            ended.code, code,
+            "{args:?}\n{}\n{}",
+            ended.stdout, ended.stderr
+        );
+        assert!(
+            ended.stderr.starts_with("error: failed to "),
+            "{}",
+            ended.stderr
+        );
+        ended.stderr
+    }
+
+    /// Runs a command with an input.
+    pub(crate) fn pipe(&self, args: &[&str], input: &str) -> Ended {
+        let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
+        // It may end before it has read everything.
+        let written = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let ended = ended(child);
+        assert!(written.is_ok() || ended.code != 0, "{written:?}");
+        ended
+    }
+
+    /// Brings target-app up and returns where it answers.
+    pub(crate) fn up_app(&self) -> App {
+        let document = self.json(&["up", APP, "-p", "8000"]);
+        App::of(&document)
+    }
+
+    /// Brings the small image up with a command.
+    pub(crate) fn up_busybox(&self, script: &str) -> Value {
+        self.json(&["up", BUSYBOX, "--", "sh", "-c", script])
+    }
+
+    /// Runs a shell command in the container; it must succeed.
+    pub(crate) fn sh(&self, script: &str) -> String {
+        self.ok(&["exec", "--", "sh", "-c", script])
+    }
+
+    /// Takes a snapshot and returns its id.
+    pub(crate) fn snapshot(&self) -> String {
+        text(&self.json(&["snapshot"])["id"])
+    }
+
+    /// What the runtime still has of this home, in words.
+    pub(crate) fn left_in_runtime(&self) -> Vec<String> {
+        let home = Home::open(&self.home()).unwrap().id().clone();
+        let found = on(self.runtime, async |runtime| runtime.find(&home).await);
+        found.iter().map(|found| format!("{found:?}")).collect()
+    }
+
+    /// Removes the environment's container without a word to us.
+    pub(crate) fn remove_behind_our_back(&self, container: &str) {
+        let id = statefork_runtime::ContainerId::new(container);
+        on(self.runtime, async |runtime| runtime.remove(&id).await);
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !self.home().exists() {
+            return;
+        }
+        let ended = self.run(&["down", "--purge"]);
+        if std::thread::panicking() {
+            return;
+        }
+        // Never up, or purged by the test itself.
+        assert!(matches!(ended.code, 0 | 3), "{}", ended.stderr);
+        assert_eq!(self.left_in_runtime(), [""; 0]);
+    }
+}
+
+/// target-app, at the branch's address.
+#[derive(Clone, Copy)]
+pub(crate) struct App(pub(crate) SocketAddr);
+
+impl App {
+    /// Where a document of `up` or `restore` says that it is.
+    pub(crate) fn of(document: &Value) -> Self {
+        let port = document["ports"][0]["host"].as_u64();
+        let port = port.unwrap_or_else(|| panic!("no port in {document}"));
+        Self(SocketAddr::from((
+            [127, 0, 0, 1],
+            u16::try_from(port).unwrap(),
+        )))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        http::request(self.0, "GET", path, b"").unwrap()
+    }
+
+    pub(crate) fn set_key(&self, key: &str, value: &str) {
+        let body = serde_json::json!({ "value": value }).to_string();
+        let answer = http::request(self.0, "PUT", &format!("/keys/{key}"), body.as_bytes());
+        assert_eq!(answer.unwrap().status, 200);
+    }
+
+    pub(crate) fn key(&self, key: &str) -> Option<String> {
+        let answer = self.get(&format!("/keys/{key}"));
+        (answer.status == 200).then(|| text(&answer.json()["value"]))
+    }
+
+    pub(crate) fn write_file(&self, name: &str, content: &str) {
+        let path = format!("/files/{name}");
+        let answer = http::request(self.0, "PUT", &path, content.as_bytes());
+        assert_eq!(answer.unwrap().status, 200);
+    }
+
+    pub(crate) fn file(&self, name: &str) -> Option<String> {
+        let answer = self.get(&format!("/files/{name}"));
+        (answer.status == 200).then(|| String::from_utf8(answer.body).unwrap())
+    }
+
+    /// Another process has another one.
+    pub(crate) fn instance(&self) -> String {
+        text(&self.get("/health").json()["instance"])
+    }
+}
+
+/// Waits for a process, up to the limit of every command.
+pub(crate) fn ended(child: Child) -> Ended {
+    let pid = rustix::process::Pid::from_child(&child);
+    let waiting = std::thread::spawn(move || child.wait_with_output());
+    let begun = Instant::now();
+    while !waiting.is_finished() {
+        if begun.elapsed() > LIMIT {
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+            panic!("a command did not end within {LIMIT:?}");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = waiting.join().unwrap().unwrap();
+    Ended {
+        code: status.code().unwrap_or(-1),
+        stdout: String::from_utf8(stdout).unwrap(),
+        stderr: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+/// Sends a process a signal.
+pub(crate) fn signal(child: &Child, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
+}
+
+/// The text of a JSON value.
+pub(crate) fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value} is no text"))
+        .to_owned()
+}
+
+fn on<T>(runtime: &str, work: impl AsyncFnOnce(&dyn Runtime) -> statefork_runtime::Result<T>) -> T {
+    let options = RuntimeOptions::default();
+    let runtime: Box<dyn Runtime> = match runtime {
+        "docker" => Box::new(statefork_docker::open(&options).unwrap()),
+        "podman" => Box::new(statefork_podman::open(&options).unwrap()),
+        other => panic!("there is no runtime {other}"),
+    };
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(work(runtime.as_ref()))
+        .unwrap()
+}
+
+/// Imports the images of the tests where the runtime lacks them. Tests run side by side, so one
+/// at a time looks.
+fn provide_images(runtime: &str) {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let lock = std::fs::File::create(target.join(format!("images-{runtime}.lock"))).unwrap();
+    lock.lock().unwrap();
+    for (name, variable, file) in [
+        (BUSYBOX, "STATEFORK_TEST_IMAGE", "busybox.tar"),
+        (APP, "STATEFORK_TEST_APP", "target-app.tar"),
+    ] {
+        let archive = std::env::var_os(variable)
+            .map_or_else(|| target.join("../xtask").join(file), PathBuf::from);
+        on(runtime, async |runtime| {
+            if runtime.inspect_image(name).await?.is_none() {
+                let file = tokio::fs::File::open(&archive).await;
+                let file = file.unwrap_or_else(|error| {
+                    panic!(
+                        "{}: {error}; `cargo xtask image` makes it",
+                        archive.display()
+                    )
+                });
+                runtime
+                    .import_image(ReaderStream::new(file).boxed())
+                    .await?;
+            }
+            Ok(())
+        });
+    }
+}
