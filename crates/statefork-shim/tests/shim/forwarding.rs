@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,15 +69,15 @@ async fn half_close() {
 async fn slow_reader() {
     let fixture = Fixture::new();
     let (listener, address) = led_to_listener(&fixture).await;
-    let sent = bytes(20_000_000, 3);
+    // More than all buffers on the way can grow to.
+    let sent = bytes(1_000_003, 3).repeat(100);
     let copy = sent.clone();
     let application = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(&copy).await.unwrap();
     });
     let mut client = Client::connect(address).await;
-    // Buffers on the way are full by now.
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!application.is_finished());
     let mut received = Vec::new();
     client.0.read_to_end(&mut received).await.unwrap();
@@ -141,7 +142,7 @@ async fn refused() {
     let inside = application.address();
     drop(application);
     // The listener is closed within its task.
-    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
     for _ in 0..100 {
         turned_away(address).await;
     }
