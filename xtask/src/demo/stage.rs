@@ -21,6 +21,9 @@ readiness:
     path: /health
 ";
 
+/// The exit code of `statefork` where the environment does not exist.
+const NOTHING_THERE: i32 = 3;
+
 /// Where `statefork` runs.
 pub(super) struct Stage {
     program: PathBuf,
@@ -91,12 +94,12 @@ impl Stage {
     /// remove one by one.
     pub(super) fn clear(&self) -> Result<()> {
         println!("\ntaking the environment away");
-        let down = ["down", "--purge"];
-        let outcome = self
-            .output(&down, Heed::Nothing)
-            .and_then(|output| succeeded(&output, &down).with_context(|| output.stderr.clone()));
-        if let Err(error) = outcome {
-            println!("{error:#}");
+        let down = self.output(&["down", "--purge"], Heed::Nothing);
+        match down {
+            Ok(output) if output.status.success() => {}
+            Ok(output) if output.status.code() == Some(NOTHING_THERE) => {}
+            Ok(output) => show(&output.stderr),
+            Err(error) => println!("{error:#}"),
         }
         let mut failures = Vec::new();
         let home = self.folder.path().display().to_string();
