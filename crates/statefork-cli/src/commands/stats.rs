@@ -138,6 +138,20 @@ mod tests {
                    usable  2      1       751 ms  751 ms  1.50 s  2.00 ms  1.50 s
         up         whole   0      1       -       -       -       -        -
         "#);
-        insta::assert_json_snapshot!(Row::from(&rows[2]), @"");
+        insta::assert_json_snapshot!(Row::from(&rows[2]), @r#"
+        {
+          "runtime": "fake",
+          "operation": "up",
+          "kind": null,
+          "phase": null,
+          "count": 0,
+          "failed": 1,
+          "mean_ms": null,
+          "median_ms": null,
+          "p95_ms": null,
+          "min_ms": null,
+          "max_ms": null
+        }
+        "#);
     }
 }
