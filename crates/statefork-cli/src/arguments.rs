@@ -175,7 +175,8 @@ fn hint(error: &clap::Error, program: &str) -> String {
     }
     match error.get(ContextKind::Usage) {
         Some(ContextValue::StyledStr(usage)) if error.kind() != ErrorKind::InvalidSubcommand => {
-            one_line(&usage.to_string())
+            let usage = one_line(&usage.to_string());
+            format!("usage:{}", usage.trim_start_matches("Usage:"))
         }
         _ => format!("`{program}help` shows all commands"),
     }

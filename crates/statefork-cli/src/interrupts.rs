@@ -187,7 +187,7 @@ impl Interrupts {
                 interrupt.token.cancel();
                 state.asked = true;
                 if io::stderr().is_terminal() {
-                    let _ = writeln!(io::stderr(), "\nundoing it; once more ends at once");
+                    let _ = writeln!(io::stderr(), "\nstopping; once more stops at once");
                 }
             }
             None if state.at_prompt && only_the_operation => {}

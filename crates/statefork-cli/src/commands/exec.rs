@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use clap::Args;
 use serde::Serialize;
 use statefork_core::config::{parse_env, parse_user, parse_workdir};
-use statefork_runtime::{self as runtime, ExecControl, ExecRequest, Output, Stream};
+use statefork_runtime::{self as runtime, ExecControl, ExecRequest, Output, Stream, TerminalSize};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -14,6 +14,12 @@ use crate::call::Call;
 use crate::failure::{Failure, Result};
 use crate::standard_input::{Input, StandardInput};
 use crate::terminal::{self, Raw};
+
+/// Of a terminal that does not say, such as one behind a serial line.
+const UNKNOWN_SIZE: TerminalSize = TerminalSize {
+    rows: 24,
+    columns: 80,
+};
 
 /// Run a command in the application's container
 ///
@@ -105,10 +111,9 @@ impl Exec {
             user: self.user.as_deref().map(parse_user).transpose()?,
             workdir: self.workdir.as_deref().map(parse_workdir).transpose()?,
             stdin: self.interactive,
-            terminal: match self.tty {
-                true => terminal::size(&io::stdout()),
-                false => None,
-            },
+            terminal: self
+                .tty
+                .then(|| terminal::size(&io::stdout()).unwrap_or(UNKNOWN_SIZE)),
         })
     }
 
