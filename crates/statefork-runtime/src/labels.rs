@@ -29,9 +29,9 @@ pub enum ObjectType {
     Container,
     /// The image of a capture.
     Capture,
-    /// An image that [`Images::build`](crate::Images::build) made.
+    /// An image that [`Images::build_image`](crate::Images::build_image) made.
     Build,
-    /// An image that [`Images::prepare`](crate::Images::prepare) made.
+    /// An image that [`Images::prepare_image`](crate::Images::prepare_image) made.
     Prepared,
 }
 

@@ -5,12 +5,12 @@
 //! A runtime is opened from its [`RuntimeOptions`] without being contacted. [`Runtime::identify`]
 //! says which daemon answers, [`Runtime::probe`] finds out by doing what it can do.
 //!
-//! An image is looked up ([`Images::inspect`]), built or imported. [`Images::prepare`] gives an
-//! image with the same layers whose declared volumes belong to the container's writable layer;
-//! [`Captures::of_image`] names it as the capture that everything starts from. [`Captures::launch`]
-//! makes a container from a capture and starts it. The application runs, is looked at
-//! ([`Containers::inspect`], [`Containers::logs`], [`Containers::changes`]) and worked in
-//! ([`Containers::exec`]). [`Captures::capture`] stores what its writable layer holds as a new
+//! An image is looked up ([`Images::inspect_image`]), built or imported. [`Images::prepare_image`]
+//! gives an image with the same layers whose declared volumes belong to the container's writable
+//! layer; [`Captures::of_image`] names it as the capture that everything starts from.
+//! [`Captures::launch`] makes a container from a capture and starts it. The application runs, is
+//! looked at ([`Containers::inspect`], [`Containers::logs`], [`Containers::changes`]) and worked
+//! in ([`Containers::exec`]). [`Captures::capture`] stores what its writable layer holds as a new
 //! capture, while the container goes on. To go back, a second container is launched from an
 //! earlier capture beside the first, which is paused meanwhile; then the first is removed, or, if
 //! the second never became usable, the second is removed and the first unpaused.

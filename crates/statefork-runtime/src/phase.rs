@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub enum Phase {
     /// Building an image.
     Build,
-    /// Giving the image its volumes back ([`Images::prepare`](crate::Images::prepare)).
+    /// Giving the image its volumes back ([`Images::prepare_image`](crate::Images::prepare_image)).
     Prepare,
     /// The time in which the application could not run. Where the runtime pauses inside its own
     /// commit, the time of that commit: an upper bound.
