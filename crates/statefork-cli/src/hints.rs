@@ -1,6 +1,6 @@
 //! What a person can do about a failure.
 
-use statefork_core::CoreError;
+use statefork_core::{CoreError, NotReadyReason};
 use statefork_runtime::RuntimeError;
 use statefork_shim::ShimError;
 
@@ -47,9 +47,7 @@ pub(crate) fn hint(failure: &Failure) -> Option<String> {
             say("`statefork status` says what it is doing, `statefork up` starts it")
         }
         Kind::Damaged => say("`statefork list` shows what else there is to restore"),
-        Kind::NotReady => say(
-            "`readiness:` in the configuration says how the application is asked and for how long",
-        ),
+        Kind::NotReady => not_ready(failure),
         Kind::StartFailed => say("check the command, the user and the working directory"),
         Kind::StorageFull => say("free some space, or remove images that nobody needs"),
         Kind::TimedOut => say("`api_timeout:` in the configuration sets the limit"),
@@ -105,6 +103,19 @@ fn settings_differ(failure: &Failure) -> Option<String> {
                 .to_owned(),
         ),
         _ => Some("use another environment with -e NAME for another application".to_owned()),
+    }
+}
+
+fn not_ready(failure: &Failure) -> Option<String> {
+    match failure.root() {
+        Some(CoreError::NotReady {
+            reason: NotReadyReason::TimedOut { .. },
+            ..
+        }) => Some(
+            "`readiness:` in the configuration says how the application is asked and for how long"
+                .to_owned(),
+        ),
+        _ => None,
     }
 }
 
