@@ -85,7 +85,7 @@ impl Call<'_> {
     /// Answers: the document, or the text.
     pub(crate) fn answer<T: Serialize>(
         &self,
-        body: &T,
+        body: impl FnOnce() -> T,
         text: impl FnOnce(Layout) -> String,
     ) -> Result<()> {
         let environment = self.session.environment_name();

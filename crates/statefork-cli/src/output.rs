@@ -38,15 +38,15 @@ impl Output {
         }
     }
 
-    /// Answers a command: the document, or the text.
+    /// Answers a command: the document, or the text. Only what is asked for is made.
     pub(crate) fn answer<T: Serialize>(
         &self,
         environment: Option<&str>,
-        body: &T,
+        body: impl FnOnce() -> T,
         text: impl FnOnce(Layout) -> String,
     ) -> Result<()> {
         match self.json {
-            true => self.document(environment, body),
+            true => self.document(environment, &body()),
             false => write(text(self.layout).as_bytes()),
         }
     }

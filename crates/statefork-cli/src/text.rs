@@ -1,11 +1,12 @@
 //! Values in words: sizes, durations, times, tables.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::DecimalBytes;
 use jiff::Timestamp;
 use statefork_runtime::PortMapping;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::style::Style;
 
@@ -85,28 +86,71 @@ pub(crate) struct Layout {
     pub(crate) width: Option<u16>,
 }
 
-/// A table with a heading.
-pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>, layout: Layout) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(header.to_vec());
-    if let Some(width) = layout.width {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_width(width);
-    }
-    table.add_rows(rows);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    let mut text = String::new();
-    for (number, line) in table.lines().enumerate() {
-        match number {
-            0 => text.push_str(&layout.style.heading(line.trim_end())),
-            _ => text.push_str(line.trim_end()),
+/// Between two columns.
+const GAP: usize = 2;
+
+/// A table with a heading. Where the terminal is too narrow, the last column is cut off.
+pub(crate) fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+    layout: Layout,
+) -> String {
+    let rows: Vec<_> = rows.into_iter().collect();
+    let mut widths = header.map(UnicodeWidthStr::width);
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.width());
         }
-        text.push('\n');
     }
+    let heading = line(&header, &widths, layout.width);
+    let mut text = layout.style.heading(&heading);
+    for row in &rows {
+        let cells = row.each_ref().map(String::as_str);
+        text.push('\n');
+        text.push_str(&line(&cells, &widths, layout.width));
+    }
+    text.push('\n');
     text
+}
+
+fn line(cells: &[&str], widths: &[usize], columns: Option<u16>) -> String {
+    let Some((last, others)) = cells.split_last() else {
+        return String::new();
+    };
+    let mut line = String::new();
+    let mut used = 0;
+    for (cell, width) in others.iter().zip(widths) {
+        line.push_str(cell);
+        line.extend(std::iter::repeat_n(' ', width - cell.width() + GAP));
+        used += width + GAP;
+    }
+    match columns {
+        // A table of which nothing would be left is better wrapped by the terminal.
+        Some(columns) if usize::from(columns) > used + GAP => {
+            line.push_str(&cut(last, usize::from(columns) - used));
+        }
+        _ => line.push_str(last),
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+/// As much of a text as fits.
+fn cut(text: &str, columns: usize) -> Cow<'_, str> {
+    if text.width() <= columns {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::new();
+    let mut left = columns.saturating_sub(1);
+    for c in text.chars() {
+        let Some(rest) = left.checked_sub(c.width().unwrap_or(0)) else {
+            break;
+        };
+        left = rest;
+        shown.push(c);
+    }
+    shown.push('…');
+    Cow::Owned(shown)
 }
 
 /// Names and values, one a line.
@@ -150,19 +194,33 @@ mod tests {
         assert_eq!(first_line("„ü“ ✓"), "„ü“ ✓");
     }
 
-    #[test]
-    fn a_table_has_no_trailing_spaces() {
+    fn two_columns(width: Option<u16>) -> String {
         let layout = Layout {
             style: Style::PLAIN,
-            width: None,
+            width,
         };
-        let rows = vec![
-            vec!["a".to_owned(), "1".to_owned()],
-            vec!["bcd".to_owned(), String::new()],
-        ];
+        let rows = [["a", "1"], ["雪", "a message that is long"], ["bcd", ""]];
+        table(
+            ["NAME", "N"],
+            rows.map(|row| row.map(str::to_owned)),
+            layout,
+        )
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_what_is_in_them() {
         assert_eq!(
-            table(&["NAME", "N"], rows, layout),
-            "NAME  N\na     1\nbcd\n"
+            two_columns(None),
+            "NAME  N\na     1\n雪    a message that is long\nbcd\n"
         );
+    }
+
+    #[test]
+    fn the_last_column_is_cut_to_the_terminal() {
+        assert_eq!(
+            two_columns(Some(16)),
+            "NAME  N\na     1\n雪    a message…\nbcd\n"
+        );
+        assert_eq!(two_columns(Some(3)), two_columns(None));
     }
 }

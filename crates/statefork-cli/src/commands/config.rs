@@ -52,12 +52,12 @@ impl Config {
                     file: config.file.as_ref(),
                     values: &values,
                 };
-                call.answer(&document, |layout| shown(&values, layout))
+                call.answer(|| &document, |layout| shown(&values, layout))
             }
             ConfigCommand::Check { file } => {
                 config::Config::check(file, &call.session.sources()?)?;
                 let document = CheckDocument { file, valid: true };
-                call.answer(&document, |_| format!("{} is valid\n", file.display()))
+                call.answer(|| &document, |_| format!("{} is valid\n", file.display()))
             }
         }
     }
@@ -70,9 +70,9 @@ fn shown(values: &[Shown], layout: Layout) -> String {
             serde_json::Value::String(text) => printable(text),
             value => value.to_string(),
         };
-        vec![shown.key.clone(), value, origin(&shown.origin)]
+        [shown.key.clone(), value, origin(&shown.origin)]
     });
-    table(&["KEY", "VALUE", "FROM"], rows.collect(), layout)
+    table(["KEY", "VALUE", "FROM"], rows, layout)
 }
 
 fn origin(origin: &Origin) -> String {

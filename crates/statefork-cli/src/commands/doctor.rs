@@ -68,7 +68,7 @@ impl Doctor {
             // Not amid an examination, which would leave what it had made.
             call.interrupt.check()?;
         }
-        call.answer(&document, |layout| shown(&document, layout))
+        call.answer(|| &document, |layout| shown(&document, layout))
     }
 }
 

@@ -52,7 +52,7 @@ impl Down {
             phases: timing.map(|timing| Phases(timing.phases.clone())),
         };
         let name = opened.environment.name();
-        call.answer(&document, |_| shown(name, &report))
+        call.answer(|| &document, |_| shown(name, &report))
     }
 }
 

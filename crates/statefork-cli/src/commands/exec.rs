@@ -156,7 +156,7 @@ impl Exec {
                 stdout: text_of(&pieces, Stream::Stdout),
                 stderr: text_of(&pieces, Stream::Stderr),
             };
-            call.answer(&document, |_| String::new())?;
+            call.answer(|| &document, |_| String::new())?;
         }
         Ok(code)
     }

@@ -59,14 +59,14 @@ impl History {
         let document = HistoryDocument {
             operations: operations.iter().map(Into::into).collect(),
         };
-        call.answer(&document, |layout| shown(&operations, layout))
+        call.answer(|| &document, |layout| shown(&operations, layout))
     }
 }
 
 fn shown(operations: &[Operation], layout: Layout) -> String {
     let none = || "-".to_owned();
     let rows = operations.iter().map(|operation| {
-        vec![
+        [
             operation.seq.to_string(),
             text::time(operation.started_at),
             operation.kind.to_string(),
@@ -84,7 +84,7 @@ fn shown(operations: &[Operation], layout: Layout) -> String {
         ]
     });
     table(
-        &[
+        [
             "SEQ",
             "STARTED",
             "OPERATION",
@@ -94,7 +94,7 @@ fn shown(operations: &[Operation], layout: Layout) -> String {
             "USABLE",
             "ERROR",
         ],
-        rows.collect(),
+        rows,
         layout,
     )
 }

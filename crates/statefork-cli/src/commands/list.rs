@@ -24,13 +24,13 @@ impl List {
         let opened = call.read()?;
         let snapshots = opened.environment.list()?;
         let runtime = opened.environment.runtime_name();
-        let document = ListDocument {
+        let document = || ListDocument {
             snapshots: snapshots
                 .iter()
                 .map(|snapshot| Node::of(snapshot, runtime))
                 .collect(),
         };
-        call.answer(&document, |layout| shown(&snapshots, layout))?;
+        call.answer(document, |layout| shown(&snapshots, layout))?;
         if snapshots.is_empty() && !call.session.output.json {
             call.session
                 .output
@@ -49,7 +49,7 @@ fn shown(snapshots: &[Snapshot], layout: Layout) -> String {
         for branch in &snapshot.branches {
             names.push(format!("{branch}*"));
         }
-        vec![
+        [
             snapshot.id.to_string(),
             snapshot
                 .parent
@@ -65,8 +65,8 @@ fn shown(snapshots: &[Snapshot], layout: Layout) -> String {
         ]
     });
     table(
-        &["ID", "PARENT", "NAMES", "CREATED", "SIZE", "MESSAGE"],
-        rows.collect(),
+        ["ID", "PARENT", "NAMES", "CREATED", "SIZE", "MESSAGE"],
+        rows,
         layout,
     )
 }

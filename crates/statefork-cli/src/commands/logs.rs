@@ -49,7 +49,7 @@ impl Logs {
                     let document = LogsDocument {
                         lines: lines(&collect(stream).await?),
                     };
-                    call.answer(&document, |_| String::new())
+                    call.answer(|| &document, |_| String::new())
                 }
             }
         };

@@ -46,13 +46,16 @@ impl Restore {
             ports: ports(&report.ports),
             took: (&report.timing).into(),
         };
-        call.answer(&document, |_| {
-            format!(
-                "restored {} in {}: container {}\n",
-                report.id,
-                text::duration(report.timing.usable),
-                report.container.short()
-            )
-        })
+        call.answer(
+            || &document,
+            |_| {
+                format!(
+                    "restored {} in {}: container {}\n",
+                    report.id,
+                    text::duration(report.timing.usable),
+                    report.container.short()
+                )
+            },
+        )
     }
 }

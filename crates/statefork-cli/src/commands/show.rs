@@ -88,7 +88,7 @@ impl Show {
             spec: (&snapshot.spec).into(),
             not_held: NotHeldPaths(snapshot.not_held.clone()),
         };
-        call.answer(&document, |layout| shown(&snapshot, layout))
+        call.answer(|| &document, |layout| shown(&snapshot, layout))
     }
 }
 

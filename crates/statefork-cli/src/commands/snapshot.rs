@@ -85,9 +85,10 @@ impl Snapshot {
 
 /// The id alone on standard output, the rest aside.
 pub(crate) fn answer(call: &Call<'_>, report: &SnapshotReport, what: &str) -> Result<()> {
-    call.answer(&SnapshotDocument::from(report), |_| {
-        format!("{}\n", report.snapshot.id)
-    })?;
+    call.answer(
+        || SnapshotDocument::from(report),
+        |_| format!("{}\n", report.snapshot.id),
+    )?;
     if !call.session.output.json {
         call.session.output.remark(&format!(
             "{what} of {} in {}",

@@ -62,7 +62,7 @@ impl Stats {
         let document = StatsDocument {
             stats: rows.iter().map(Into::into).collect(),
         };
-        call.answer(&document, |layout| shown(&rows, layout))
+        call.answer(|| &document, |layout| shown(&rows, layout))
     }
 }
 
@@ -76,7 +76,7 @@ fn shown(rows: &[StatRow], layout: Layout) -> String {
             None => (row.operation.to_string(), "whole"),
             Some(phase) => (String::new(), phase),
         };
-        vec![
+        [
             operation,
             phase.to_owned(),
             row.count.to_string(),
@@ -89,7 +89,7 @@ fn shown(rows: &[StatRow], layout: Layout) -> String {
         ]
     });
     table(
-        &[
+        [
             "OPERATION",
             "PHASE",
             "COUNT",
@@ -100,7 +100,7 @@ fn shown(rows: &[StatRow], layout: Layout) -> String {
             "MIN",
             "MAX",
         ],
-        rows.collect(),
+        rows,
         layout,
     )
 }

@@ -48,7 +48,7 @@ impl Status {
         let runtime = opened.environment.runtime_name();
         let name = opened.environment.name();
         call.answer(
-            &document(runtime, status.as_ref()),
+            || document(runtime, status.as_ref()),
             |layout| match &status {
                 Some(status) => shown(name, runtime, status, layout),
                 None => format!("environment {name:?} does not exist on {runtime}\n"),

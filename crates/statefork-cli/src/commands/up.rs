@@ -99,7 +99,7 @@ impl Up {
             already_up: report.timing.is_none(),
             took: report.timing.as_ref().map(Into::into),
         };
-        call.answer(&document, |_| shown(&opened.environment, &report))
+        call.answer(|| &document, |_| shown(&opened.environment, &report))
     }
 
     /// Brings up and says so on standard error: for the shell, which was not asked to.

@@ -69,7 +69,7 @@ fn print_help(session: &Session, text: &str) -> Result<()> {
     let environment = session.environment_name();
     session
         .output
-        .answer(environment, &document, |_| text.to_owned())
+        .answer(environment, || &document, |_| text.to_owned())
 }
 
 /// Says what leaving means.
