@@ -27,6 +27,8 @@ const FIRST_POLL: Duration = Duration::from_millis(1);
 const LOOK: Duration = Duration::from_millis(50);
 /// The limit of one attempt, unless less is left in all.
 const ATTEMPT: Duration = Duration::from_secs(5);
+/// How long output that is not there yet is waited for.
+const LATE_OUTPUT: Duration = Duration::from_millis(500);
 /// How many of its last lines an application that failed is quoted with.
 const LAST_LINES: u32 = 20;
 
@@ -222,11 +224,18 @@ pub(crate) async fn last_lines(runtime: &dyn Runtime, container: &ContainerId) -
         follow: false,
         tail: Some(LAST_LINES),
     };
-    match output(runtime, container, request).await {
-        Ok(bytes) => String::from_utf8_lossy(&bytes)
-            .lines()
-            .map(str::to_owned)
-            .collect(),
-        Err(error) => vec![format!("(its output cannot be read: {error})")],
+    let begun = Instant::now();
+    loop {
+        match output(runtime, container, request).await {
+            // A runtime may store what a process wrote a little later than it notices its end.
+            Ok(bytes) if bytes.trim_ascii().is_empty() && begun.elapsed() < LATE_OUTPUT => {
+                tokio::time::sleep(LOOK).await;
+            }
+            Ok(bytes) => {
+                let text = String::from_utf8_lossy(&bytes);
+                return text.lines().map(str::to_owned).collect();
+            }
+            Err(error) => return vec![format!("(its output cannot be read: {error})")],
+        }
     }
 }
