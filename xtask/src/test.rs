@@ -71,15 +71,24 @@ fn in_engines(
         (&archives.busybox, BUSYBOX),
         (&archives.target_app, TARGET_APP),
     ];
-    with_images(&engines, &loaded, || {
+    let checked = with_images(&engines, &loaded, || {
         let cargo = Cargo {
             kinds,
             layout,
             archives,
         };
         checks(args, &cargo, steps)
-    })?;
-    steps.run("leftovers", || before.compare(&engines))
+    });
+    match checked {
+        Ok(()) => steps.run("leftovers", || before.compare(&engines)),
+        // A test that failed or was ended may have left something: the first error stays the error.
+        Err(error) => {
+            if let Err(left) = before.compare(&engines) {
+                println!("{left:#}");
+            }
+            Err(error)
+        }
+    }
 }
 
 fn checks(args: &Args, cargo: &Cargo<'_>, steps: &mut Steps) -> Result<()> {
