@@ -7,6 +7,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use http_body_util::BodyExt;
 use hyper::Method;
 use podman_api::opts::ContainerDeleteOpts;
+use serde::Deserialize;
 use statefork_runtime::{
     Change, ChangeKind, Container, ContainerId, ContainerMount, ContainerState, Containers, Exec,
     ExecRequest, LogRequest, OutputStream, Result, RuntimeError,
@@ -163,10 +164,9 @@ impl Containers for PodmanRuntime {
     }
 
     async fn changes(&self, container: &ContainerId) -> Result<Vec<Change>> {
-        let options = podman_api::opts::ChangesOpts::default();
-        let handle = self.client.container(container);
+        let path = format!("/containers/{}/changes", encode(container.as_str()));
         let (changes, found) = tokio::join!(
-            self.client.call(handle.changes(&options)),
+            self.client.get::<Option<Vec<Changed>>>(&path),
             self.look(container),
         );
         let found = found?.ok_or_else(|| no_container(container))?;
@@ -175,6 +175,7 @@ impl Containers for PodmanRuntime {
                 .container_error("list a container's changes", container, fault)
         })?;
         let changes = changes
+            .unwrap_or_default()
             .into_iter()
             .map(|change| Change {
                 path: change.path.into(),
@@ -225,6 +226,14 @@ impl PodmanRuntime {
             _ => return Ok(None),
         }))
     }
+}
+
+/// An entry of a container's changes; of none the service answers `null`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Changed {
+    path: String,
+    kind: u8,
 }
 
 /// Leaves out what lies on mounts and what starting a container changes by itself, and sorts.

@@ -4,6 +4,7 @@
 //! | Request | Why not by podman-api 0.11 |
 //! |---|---|
 //! | `containers/{}/json` | asks for sizes, which walks the writable layer |
+//! | `containers/{}/changes` | cannot read the `null` that stands for none |
 //! | `containers/{}/start` | takes 304 (it runs already) for an error |
 //! | `containers/{}/stop` | spells the time-out in a way that the service ignores |
 //! | `containers/{}/wait`, `commit` | drop the answer |

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -68,7 +69,10 @@ impl World {
     /// most tests does not hear a polite stop, so it is given little time.
     pub(crate) fn configure(&self, yaml: &str) {
         let yaml = format!("stop: {{timeout: 200ms}}\n{yaml}");
-        std::fs::write(self.folder.path().join("statefork.yaml"), yaml).unwrap();
+        let path = self.folder.path().join("statefork.yaml");
+        std::fs::write(&path, yaml).unwrap();
+        // One that others can write is refused, whatever the caller's umask.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     /// The binary with the flags that name this environment.
