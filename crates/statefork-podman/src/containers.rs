@@ -21,6 +21,7 @@ use crate::describe::Inspected;
 use crate::fault::Fault;
 use crate::frames;
 use crate::raw::{Payload, encode, query};
+use crate::tail::last_lines;
 
 fn is_up(state: ContainerState) -> bool {
     matches!(state, ContainerState::Running | ContainerState::Paused)
@@ -138,7 +139,11 @@ impl Containers for PodmanRuntime {
     }
 
     async fn logs(&self, container: &ContainerId, request: LogRequest) -> Result<OutputStream> {
-        let tail = request.tail.map(|lines| lines.to_string());
+        // Of what still comes only the service can give the last lines.
+        let tail = match request.follow {
+            true => request.tail.map(|lines| lines.to_string()),
+            false => None,
+        };
         let mut pairs = vec![("stdout", "true"), ("stderr", "true")];
         if request.follow {
             pairs.push(("follow", "true"));
@@ -160,7 +165,11 @@ impl Containers for PodmanRuntime {
             .map_err(|fault| self.client.container_error(op, container, fault))?;
         let body = response.into_body().into_data_stream();
         let reader = StreamReader::new(body.map_err(std::io::Error::other));
-        Ok(frames::framed(reader, op).boxed())
+        let output = frames::framed(reader, op).boxed();
+        match request.tail {
+            Some(lines) if !request.follow => last_lines(output, lines).await,
+            _ => Ok(output),
+        }
     }
 
     async fn changes(&self, container: &ContainerId) -> Result<Vec<Change>> {

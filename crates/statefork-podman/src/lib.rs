@@ -30,6 +30,7 @@ mod rewrite;
 mod rlimits;
 mod runtime;
 mod settle;
+mod tail;
 
 use statefork_runtime::{Result, RuntimeOptions};
 

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use statefork_podman::PodmanRuntime;
 use statefork_runtime::{
     Capture, CaptureRequest, Captures, Container, ContainerSpec, Containers, EnvVar, ErrorKind,
-    ImageId, Images, Labels, LaunchRequest, Phases, RuntimeOptions,
+    ImageId, Images, Labels, LaunchRequest, LogRequest, Phases, RuntimeOptions,
 };
 
 /// The files of the test image (`cargo xtask image`) as layers of their own.
@@ -278,4 +278,45 @@ async fn an_image_with_several_names_is_removed_by_its_id_but_not_under_a_contai
     runtime.remove(&container.id).await.unwrap();
     runtime.remove_image(image.as_str()).await.unwrap();
     assert!(runtime.inspect_image(&names[1]).await.unwrap().is_none());
+}
+
+/// The service's own last lines lack what a process wrote before a line's last piece.
+#[tokio::test]
+async fn a_line_that_was_written_in_pieces_is_whole_among_the_last_ones() {
+    let runtime = open();
+    let base = image_name("pieces");
+    let image = Archive::busybox().import(&runtime, &[&base]).await;
+    let script = "echo first; printf in; sleep 0.3; echo ' pieces'; sleep 1000";
+    let request = LaunchRequest {
+        name: name("pieces"),
+        spec: ContainerSpec {
+            command: Some(["sh", "-c", script].map(str::to_owned).into()),
+            ..ContainerSpec::default()
+        },
+        labels: Labels::new(),
+        publish: Vec::new(),
+    };
+    let container = runtime
+        .launch(&runtime.of_image(&image), &request, &Phases::new())
+        .await
+        .unwrap();
+    let request = LogRequest {
+        follow: false,
+        tail: Some(1),
+    };
+    let mut text = String::new();
+    for _ in 0..100 {
+        let mut output = runtime.logs(&container.id, request).await.unwrap();
+        text.clear();
+        while let Some(piece) = output.next().await {
+            text.push_str(std::str::from_utf8(&piece.unwrap().bytes).unwrap());
+        }
+        if text.ends_with("pieces\n") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(text, "in pieces\n");
+    runtime.remove(&container.id).await.unwrap();
+    runtime.remove_image(&base).await.unwrap();
 }
