@@ -229,6 +229,7 @@ impl Config {
             readiness: None,
             stop_timeout: Duration::from_secs(10),
             lock_timeout: Duration::from_secs(10),
+            freeze_timeout: Duration::from_secs(30),
             api_timeout: Duration::from_secs(120),
             sockets: BTreeMap::new(),
             unset: Vec::new(),

@@ -59,6 +59,8 @@ pub struct Config {
     pub stop_timeout: Duration,
     /// How long a command waits for another one's lock.
     pub lock_timeout: Duration,
+    /// How long an application may be frozen before it is thawed, come what may.
+    pub freeze_timeout: Duration,
     /// The limit of each call to a daemon.
     pub api_timeout: Duration,
     /// The sockets of the runtimes that the file has a section for, absolute.

@@ -1,10 +1,10 @@
 //! Snapshots in the store.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
-use rusqlite::{Row, Transaction};
-use statefork_runtime::{Capture, ContainerSpec};
+use rusqlite::{OptionalExtension, Row, Transaction};
+use statefork_runtime::{Capture, ContainerSpec, ObjectId};
 
 use super::{Store, damaged, from_json, signed, time, to_json};
 use crate::error::Result;
@@ -22,33 +22,78 @@ pub(crate) struct NewSnapshot {
     pub(crate) spec: ContainerSpec,
     pub(crate) not_held: Vec<NotHeld>,
     pub(crate) capture: Capture,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) object: Option<ObjectId>,
+}
+
+/// The names that lead to each snapshot, by its id.
+struct Names {
+    branches: HashMap<String, Vec<String>>,
+    tags: HashMap<String, Vec<String>>,
 }
 
 const SELECT: &str = "SELECT s.id, p.id, s.kind, s.message, s.created_at, s.size_bytes, s.spec,
-        s.not_held, s.capture, EXISTS (SELECT 1 FROM snapshots c WHERE c.parent = s.position)
+        s.not_held, s.capture, EXISTS (SELECT 1 FROM snapshots c WHERE c.parent = s.position),
+        s.labels
     FROM snapshots s LEFT JOIN snapshots p ON p.position = s.parent";
 
 impl Store {
-    /// Publishes a snapshot and moves the branch's head to it, in one transaction.
+    /// Publishes a snapshot, gives it a tag, and moves the branch's head to it, in one transaction.
     pub(crate) fn publish(
         &self,
         environment: i64,
         branch: i64,
         snapshot: &NewSnapshot,
+        tag: Option<&str>,
     ) -> Result<()> {
         self.write(|transaction| {
             let position = insert(transaction, environment, snapshot)?;
+            if let Some(tag) = tag {
+                super::tag::insert(transaction, environment, tag, position)?;
+            }
+            super::environment::move_head(transaction, branch, position)
+        })
+    }
+
+    /// Removes a snapshot; its children become those of its parent. Where heads have been there,
+    /// they have not been any more.
+    pub(crate) fn remove_snapshot(&self, environment: i64, id: &SnapshotId) -> Result<()> {
+        self.write(|transaction| {
+            let found: Option<(i64, Option<i64>)> = transaction
+                .prepare_cached(
+                    "SELECT position, parent FROM snapshots WHERE environment = ?1 AND id = ?2",
+                )?
+                .query_row((environment, id.as_str()), |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })
+                .optional()?;
+            let Some((position, parent)) = found else {
+                return Ok(());
+            };
             transaction.execute(
-                "UPDATE branches SET head = ?2 WHERE number = ?1",
-                (branch, position),
+                "UPDATE snapshots SET parent = ?2 WHERE parent = ?1",
+                (position, parent),
             )?;
+            transaction.execute("DELETE FROM snapshots WHERE position = ?1", [position])?;
             Ok(())
         })
     }
 
+    /// The capture objects of an environment's snapshots.
+    pub(crate) fn capture_objects(&self, environment: i64) -> Result<Vec<ObjectId>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT object FROM snapshots WHERE environment = ?1 AND object IS NOT NULL",
+        )?;
+        let rows = statement.query_map([environment], |row| row.get::<_, String>(0))?;
+        Ok(rows
+            .map(|object| object.map(ObjectId::new))
+            .collect::<rusqlite::Result<_>>()?)
+    }
+
     /// All snapshots of an environment, oldest first.
     pub(crate) fn snapshots(&self, environment: i64) -> Result<Vec<Snapshot>> {
-        let heads = self.heads(environment)?;
+        let names = self.names(environment)?;
         let connection = self.lock();
         let mut statement = connection.prepare_cached(&format!(
             "{SELECT} WHERE s.environment = ?1 ORDER BY s.position"
@@ -56,20 +101,20 @@ impl Store {
         let mut rows = statement.query([environment])?;
         let mut snapshots = Vec::new();
         while let Some(row) = rows.next()? {
-            snapshots.push(read(row, &heads)?);
+            snapshots.push(read(row, &names)?);
         }
         Ok(snapshots)
     }
 
     /// One snapshot by its whole id.
     pub(crate) fn snapshot(&self, environment: i64, id: &SnapshotId) -> Result<Snapshot> {
-        let heads = self.heads(environment)?;
+        let names = self.names(environment)?;
         let connection = self.lock();
         let mut statement = connection
             .prepare_cached(&format!("{SELECT} WHERE s.environment = ?1 AND s.id = ?2"))?;
         let mut rows = statement.query((environment, id.as_str()))?;
         match rows.next()? {
-            Some(row) => read(row, &heads),
+            Some(row) => read(row, &names),
             None => Err(damaged(format!("snapshot {id}"), "it is missing")),
         }
     }
@@ -91,18 +136,27 @@ impl Store {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    fn heads(&self, environment: i64) -> Result<HashMap<String, Vec<String>>> {
+    fn names(&self, environment: i64) -> Result<Names> {
         let connection = self.lock();
-        let mut statement = connection.prepare_cached(
-            "SELECT s.id, b.name FROM branches b JOIN snapshots s ON s.position = b.head
-             WHERE b.environment = ?1 ORDER BY b.name",
-        )?;
-        let mut heads: HashMap<String, Vec<String>> = HashMap::new();
-        let mut rows = statement.query([environment])?;
-        while let Some(row) = rows.next()? {
-            heads.entry(row.get(0)?).or_default().push(row.get(1)?);
-        }
-        Ok(heads)
+        let list = |query: &str| {
+            let mut names: HashMap<String, Vec<String>> = HashMap::new();
+            let mut statement = connection.prepare_cached(query)?;
+            let mut rows = statement.query([environment])?;
+            while let Some(row) = rows.next()? {
+                names.entry(row.get(0)?).or_default().push(row.get(1)?);
+            }
+            Ok::<_, rusqlite::Error>(names)
+        };
+        Ok(Names {
+            branches: list(
+                "SELECT s.id, b.name FROM branches b JOIN snapshots s ON s.position = b.head
+                 WHERE b.environment = ?1 ORDER BY b.name",
+            )?,
+            tags: list(
+                "SELECT s.id, t.name FROM tags t JOIN snapshots s ON s.position = t.snapshot
+                 WHERE t.environment = ?1 ORDER BY t.name",
+            )?,
+        })
     }
 }
 
@@ -114,9 +168,10 @@ pub(super) fn insert(
     transaction
         .prepare_cached(
             "INSERT INTO snapshots
-             (environment, id, parent, kind, message, created_at, size_bytes, spec, not_held, capture)
+             (environment, id, parent, kind, message, created_at, size_bytes, spec, not_held,
+              capture, labels, object)
              VALUES (?1, ?2, (SELECT position FROM snapshots WHERE environment = ?1 AND id = ?3),
-                     ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                     ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute((
             environment,
@@ -129,22 +184,24 @@ pub(super) fn insert(
             to_json(&snapshot.spec)?,
             to_json(&snapshot.not_held)?,
             to_json(&snapshot.capture)?,
+            to_json(&snapshot.labels)?,
+            snapshot.object.as_ref().map(ObjectId::as_str),
         ))?;
     Ok(transaction.last_insert_rowid())
 }
 
-fn read(row: &Row<'_>, heads: &HashMap<String, Vec<String>>) -> Result<Snapshot> {
+fn read(row: &Row<'_>, names: &Names) -> Result<Snapshot> {
     let id: String = row.get(0)?;
     let parent: Option<String> = row.get(1)?;
     let kind: String = row.get(2)?;
     let size_bytes = row.get::<_, i64>(5)?.unsigned_abs();
     let has_children: bool = row.get(9)?;
-    let tags = match parent {
-        None => vec![BASE.to_owned()],
-        Some(_) => Vec::new(),
-    };
+    let mut tags = names.tags.get(&id).cloned().unwrap_or_default();
+    if parent.is_none() {
+        tags.insert(0, BASE.to_owned());
+    }
     Ok(Snapshot {
-        branches: heads.get(&id).cloned().unwrap_or_default(),
+        branches: names.branches.get(&id).cloned().unwrap_or_default(),
         kind: SnapshotKind::parse(&kind)
             .ok_or_else(|| damaged(format!("snapshot {id}"), format!("unknown kind {kind}")))?,
         message: row.get(3)?,
@@ -168,6 +225,10 @@ fn read(row: &Row<'_>, heads: &HashMap<String, Vec<String>>) -> Result<Snapshot>
         capture: from_json(
             "capture of a snapshot",
             row.get_ref(8)?.as_str().map_err(text)?,
+        )?,
+        labels: from_json(
+            "labels of a snapshot",
+            row.get_ref(10)?.as_str().map_err(text)?,
         )?,
         parent: parent.map(SnapshotId::from_store),
         id: SnapshotId::from_store(id),
