@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -82,9 +83,9 @@ pub struct NotHeld {
     pub writable: bool,
 }
 
-/// A node of the version graph. Immutable.
+/// A node of the version graph: what a snapshot is called, and where it stands.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Snapshot {
+pub struct Node {
     /// Its id.
     pub id: SnapshotId,
     /// The snapshot it was made after; `None` for `base`.
@@ -105,12 +106,27 @@ pub struct Snapshot {
     pub size_bytes: u64,
     /// Bytes that removing it alone would free: none while another snapshot stands on it.
     pub unique_bytes: u64,
+}
+
+/// A snapshot in full. Immutable.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Its place in the graph.
+    pub node: Node,
     /// The settings that its container had.
     pub spec: ContainerSpec,
     /// What it does not hold.
     pub not_held: Vec<NotHeld>,
     /// What the runtime needs to bring it back.
     pub capture: Capture,
+}
+
+impl Deref for Snapshot {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.node
+    }
 }
 
 /// Where an environment's image comes from.

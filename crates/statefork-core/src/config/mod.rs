@@ -50,6 +50,8 @@ pub struct Config {
     pub environment: String,
     /// The runtime's name, one of the known ones.
     pub runtime: String,
+    /// The branch that is asked for; `None`: the environment's current one.
+    pub branch: Option<String>,
     /// What `up` starts.
     pub application: Application,
     /// When the application counts as ready; `None`: a TCP connection to the first container

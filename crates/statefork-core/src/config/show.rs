@@ -36,6 +36,7 @@ impl Config {
         };
         add("environment", json!(self.environment));
         add("runtime", json!(self.runtime));
+        add("branch", json!(self.branch));
         add("home", json!(self.home));
         let application = &self.application;
         add("image", json!(application.image));

@@ -4,7 +4,7 @@ use statefork_runtime::{Exec, ExecRequest, ObjectType};
 
 use super::handover::Successor;
 use super::snapshot::SnapshotRequest;
-use super::{Begun, Environment, new_object};
+use super::{Begun, Cancel, Environment, new_object};
 use crate::error::Result;
 use crate::model::{OperationKind, SnapshotId, SnapshotKind};
 use crate::operation::{Recorder, Timing};
@@ -76,7 +76,10 @@ impl Environment {
             // As it is now: the command may have ended the application.
             let container = self.runtime.inspect(&live.live.id).await?;
             let old = container.map(|container| (live.live.clone(), container));
-            let restored = self
+            // Whoever interrupts the command wants its changes undone, not the undoing.
+            let mut undoing = self.clone();
+            undoing.options.cancel = Cancel::new();
+            let restored = undoing
                 .hand_over(&mut recorder, &live.record, &live.branch, old, &successor)
                 .await;
             match (attended, restored) {

@@ -65,7 +65,7 @@ impl Environment {
                 let saved = self
                     .snapshot_locked(Begun::now(), &branch.name, &save)
                     .await?;
-                report.saved.push(saved.snapshot.id);
+                report.saved.push(saved.snapshot.node.id);
             }
         }
         let intent = self.intent(OperationKind::Down, begun, None, &[]);

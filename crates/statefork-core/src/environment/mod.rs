@@ -296,19 +296,27 @@ impl Environment {
     }
 
     async fn lock_named_branch(&self, kind: OperationKind, name: String) -> Result<Locked> {
+        let locked = self.lock_and_recover(kind.as_str(), name).await?;
+        self.tell_recovered()?;
+        Ok(locked)
+    }
+
+    /// `command` is what others are told who wait for the locks.
+    async fn lock_and_recover(&self, command: &'static str, name: String) -> Result<Locked> {
         let dead = self.store().dead(&self.name, self.runtime.name())?;
         if dead.iter().any(|operation| operation.branch.is_none()) {
             // What concerned the whole environment is recovered by one at a time.
-            self.lock_whole(kind).await?;
+            let _whole = self.lock_environment(command, LockMode::Exclusive).await?;
+            self.recover(None).await?;
         }
-        let environment = self.lock_environment(kind, LockMode::Shared).await?;
-        let branch = self.branch_lock(kind, &name, self.options.lock_timeout);
+        let environment = self.lock_environment(command, LockMode::Shared).await?;
+        let branch = self.branch_lock(command, &name, self.options.lock_timeout);
         let branch = self.options.cancel.or(branch).await?;
         self.recover(Some(&name)).await?;
         for other in dead.into_iter().filter_map(|operation| operation.branch) {
             // Where somebody works on it, they have recovered it, or will.
             if other != name
-                && let Ok(_lock) = self.branch_lock(kind, &other, Duration::ZERO).await
+                && let Ok(_lock) = self.branch_lock(command, &other, Duration::ZERO).await
             {
                 self.recover(Some(&other)).await?;
             }
@@ -322,7 +330,7 @@ impl Environment {
 
     async fn branch_lock(
         &self,
-        kind: OperationKind,
+        command: &'static str,
         name: &str,
         timeout: Duration,
     ) -> Result<Lock> {
@@ -330,7 +338,7 @@ impl Environment {
             path: self.home.branch_lock(&self.name, self.runtime.name(), name),
             what: format!("branch {name:?} of environment {:?}", self.name),
             mode: LockMode::Exclusive,
-            command: kind.as_str(),
+            command,
             timeout,
         })
         .await
@@ -339,17 +347,20 @@ impl Environment {
     /// Takes the lock of an operation on the environment as a whole, and recovers everything that
     /// operations that died have left.
     async fn lock_whole(&self, kind: OperationKind) -> Result<Lock> {
-        let lock = self.lock_environment(kind, LockMode::Exclusive).await?;
+        let lock = self
+            .lock_environment(kind.as_str(), LockMode::Exclusive)
+            .await?;
         self.recover(None).await?;
+        self.tell_recovered()?;
         Ok(lock)
     }
 
-    async fn lock_environment(&self, kind: OperationKind, mode: LockMode) -> Result<Lock> {
+    async fn lock_environment(&self, command: &'static str, mode: LockMode) -> Result<Lock> {
         let request = LockRequest {
             path: self.home.environment_lock(&self.name, self.runtime.name()),
             what: format!("environment {:?}", self.name),
             mode,
-            command: kind.as_str(),
+            command,
             timeout: self.options.lock_timeout,
         };
         let mut outcome = self.options.cancel.or(Lock::acquire(request)).await;

@@ -2,7 +2,7 @@
 
 use super::Environment;
 use crate::error::Result;
-use crate::model::{Operation, OperationKind, Snapshot};
+use crate::model::{Node, Operation, OperationKind, Snapshot, SnapshotId};
 use crate::stats::{StatRow, statistics};
 
 /// An operation whose process ended before it did.
@@ -22,11 +22,17 @@ impl Environment {
     }
 
     /// Its snapshots, oldest first; none if it does not exist.
-    pub fn list(&self) -> Result<Vec<Snapshot>> {
+    pub fn list(&self) -> Result<Vec<Node>> {
         match self.store().environment(&self.name, self.runtime.name())? {
-            Some(record) => self.store().snapshots(record.number),
+            Some(record) => self.store().nodes(record.number),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// The id of the snapshot that a revision names.
+    pub fn find(&self, revision: &str) -> Result<SnapshotId> {
+        let record = self.record()?;
+        self.resolve(&record, &self.branch_name()?, revision)
     }
 
     /// One snapshot.

@@ -13,7 +13,21 @@ use crate::error::Result;
 use crate::model::{Branch, OperationKind, Outcome};
 use crate::store::{Dead, EnvironmentRecord};
 
+/// What the lock's holder is said to be doing while it recovers only.
+const RECOVERING: &str = "recover";
+
 impl Environment {
+    /// Recovers what operations on the branch have left whose processes ended, and nothing else:
+    /// for the worker of a shim. The next operation tells what was done.
+    pub async fn recover_branch(&self) -> Result<()> {
+        let recovered = async {
+            let name = self.branch_name()?;
+            self.lock_and_recover(RECOVERING, name).await.map(drop)
+        };
+        let outcome: Result<_> = recovered.await;
+        outcome.map_err(|error| error.in_operation("recover the branch"))
+    }
+
     /// Recovers what operations of ended processes have left, on one branch or on all. The caller
     /// holds the locks.
     pub(super) async fn recover(&self, branch: Option<&str>) -> Result<()> {
@@ -206,15 +220,24 @@ impl Environment {
     }
 
     fn close(&self, dead: &Dead, outcome: Outcome) -> Result<()> {
-        self.store().close_operation(dead.seq, outcome)?;
-        let what = match outcome {
-            Outcome::Recovered => "finished",
-            _ => "undone",
-        };
-        self.observer().notice(&format!(
-            "{} (operation {}) was cut off when its process ended; it is {what} now",
-            dead.kind, dead.seq
-        ));
+        self.store().close_operation(dead.seq, outcome)
+    }
+
+    /// Tells what was recovered since somebody was last told, by this process or by the worker of
+    /// a shim, whom nobody hears.
+    pub(super) fn tell_recovered(&self) -> Result<()> {
+        for (seq, kind, outcome) in self.store().untold(&self.name, self.runtime.name())? {
+            if !self.store().set_told(seq)? {
+                continue;
+            }
+            let what = match outcome {
+                Outcome::Recovered => "finished",
+                _ => "undone",
+            };
+            self.observer().notice(&format!(
+                "{kind} (operation {seq}) was cut off when its process ended; it is {what} now"
+            ));
+        }
         Ok(())
     }
 }

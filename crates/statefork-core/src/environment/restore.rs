@@ -94,7 +94,7 @@ impl Environment {
         if request.save && self.branch(&record, branch)?.container.is_some() {
             let save = SnapshotRequest::default();
             let report = self.snapshot_locked(begun, branch, &save).await?;
-            saved = Some(report.snapshot.id);
+            saved = Some(report.snapshot.node.id);
             begun = Begun::now();
         }
         let branch = self.branch(&record, branch)?;

@@ -77,6 +77,18 @@ impl Store {
         })
     }
 
+    /// Chooses the current branch.
+    pub(crate) fn set_current(&self, environment: i64, name: &str) -> Result<()> {
+        self.lock().execute(
+            "UPDATE environments SET current = ?2 WHERE number = ?1",
+            (environment, name),
+        )?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Store {
     /// Makes a branch without a container, whose head is that of another.
     pub(crate) fn copy_branch(&self, environment: i64, from: &str, to: &str) -> Result<()> {
         self.write(|transaction| {
@@ -88,15 +100,6 @@ impl Store {
             )?;
             Ok(())
         })
-    }
-
-    /// Chooses the current branch.
-    pub(crate) fn set_current(&self, environment: i64, name: &str) -> Result<()> {
-        self.lock().execute(
-            "UPDATE environments SET current = ?2 WHERE number = ?1",
-            (environment, name),
-        )?;
-        Ok(())
     }
 }
 

@@ -193,10 +193,43 @@ impl Store {
     /// Records that an operation whose process ended was finished or undone by another.
     pub(crate) fn close_operation(&self, seq: i64, outcome: Outcome) -> Result<()> {
         self.lock().execute(
-            "UPDATE operations SET outcome = ?2 WHERE seq = ?1",
+            "UPDATE operations SET outcome = ?2, untold = 1 WHERE seq = ?1",
             (seq, outcome.as_str()),
         )?;
         Ok(())
+    }
+
+    /// Operations that another process finished or undid and of which nobody has been told, the
+    /// oldest first.
+    pub(crate) fn untold(
+        &self,
+        environment: &str,
+        runtime: &str,
+    ) -> Result<Vec<(i64, String, Outcome)>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT seq, kind, outcome FROM operations
+             WHERE untold = 1 AND environment = ?1 AND runtime = ?2 ORDER BY seq",
+        )?;
+        let mut rows = statement.query((environment, runtime))?;
+        let mut untold = Vec::new();
+        while let Some(row) = rows.next()? {
+            let seq: i64 = row.get(0)?;
+            let outcome: String = row.get(2)?;
+            let outcome = Outcome::parse(&outcome)
+                .ok_or_else(|| damaged(format!("operation {seq}"), "unknown outcome"))?;
+            untold.push((seq, row.get(1)?, outcome));
+        }
+        Ok(untold)
+    }
+
+    /// Records that somebody has been told of an operation; whether nobody had been before.
+    pub(crate) fn set_told(&self, seq: i64) -> Result<bool> {
+        let changed = self.lock().execute(
+            "UPDATE operations SET untold = 0 WHERE seq = ?1 AND untold = 1",
+            [seq],
+        )?;
+        Ok(changed > 0)
     }
 
     /// The objects of an environment that may exist in its runtime.

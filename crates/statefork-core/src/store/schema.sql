@@ -86,10 +86,13 @@ CREATE TABLE operations (
     duration      INTEGER,
     usable        INTEGER,
     outcome       TEXT NOT NULL,
-    error         TEXT
+    error         TEXT,
+    -- 1 while nobody has been told that another process finished or undid it.
+    untold        INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX operations_by_environment ON operations (environment, runtime);
 CREATE INDEX operations_unfinished ON operations (outcome) WHERE outcome = 'running';
+CREATE INDEX operations_untold ON operations (untold) WHERE untold = 1;
 
 CREATE TABLE phases (
     operation INTEGER NOT NULL REFERENCES operations (seq),
