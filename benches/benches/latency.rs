@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
-use statefork_benches::{Pairs, program};
+use statefork_benches::{Pairs, program, programs};
 use statefork_conformance::FakeRuntime;
 use statefork_core::environment::{Cancel, ImageRequest, Observer, Options, Requested, UpRequest};
 use statefork_core::{Environment, Home};
@@ -79,14 +79,15 @@ fn fill(folder: &Path) -> Result<()> {
     };
     fake.add_image("localhost/app:1", config, &[]);
     let options = Options {
-        helper: program("statefork-shim")?,
+        programs: Some(programs(&path, "long", "docker")?),
+        freeze_timeout: Duration::from_secs(30),
         lock_timeout: Duration::from_secs(10),
         stop_timeout: Duration::ZERO,
         cancel: Cancel::new(),
         observer: Arc::new(Quiet),
     };
     let home = Arc::new(Home::open(&path)?);
-    let environment = Environment::new(home, Arc::new(fake), "long", options)?;
+    let environment = Environment::new(home, Arc::new(fake), "long", None, options)?;
     let request = UpRequest {
         application: Some(Requested {
             image: Some(ImageRequest::Name("localhost/app:1".to_owned())),
@@ -102,9 +103,9 @@ fn fill(folder: &Path) -> Result<()> {
     store.execute(
         "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
          INSERT INTO snapshots (position, environment, id, parent, kind, message, created_at,
-                                size_bytes, spec, not_held, capture)
+                                size_bytes, spec, not_held, capture, labels)
          SELECT i, environment, printf('%012x', i), i - 1, kind, 'snapshot ' || i, created_at,
-                size_bytes, spec, not_held, capture
+                size_bytes, spec, not_held, capture, labels
          FROM n, snapshots WHERE position = 1",
         [SNAPSHOTS],
     )?;

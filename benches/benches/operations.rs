@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use statefork_benches::{Fixture, Pairs, available};
-use statefork_core::environment::SnapshotRequest;
+use statefork_core::environment::{RestoreRequest, SnapshotRequest};
 use tokio::runtime::Runtime;
 
 /// The name of the bare twin's container.
@@ -85,6 +85,7 @@ async fn pairs(
     twin: &str,
     kind: Kind,
 ) -> Result<Duration> {
+    let to = RestoreRequest::to("base");
     let mut total = Duration::ZERO;
     for _ in 0..iterations {
         let ours = match kind {
@@ -96,7 +97,7 @@ async fn pairs(
                     .timing
                     .duration
             }
-            Kind::Restore => fixture.environment.restore("base").await?.timing.duration,
+            Kind::Restore => fixture.environment.restore(&to).await?.timing.duration,
         };
         let bare = match kind {
             Kind::Snapshot => bare_snapshot(fixture, twin).await?,

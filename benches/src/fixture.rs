@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use futures_util::StreamExt;
 use statefork_core::config::{Check, Readiness};
 use statefork_core::environment::{
-    Cancel, DownRequest, ImageRequest, Observer, Options, Requested, UpRequest,
+    Cancel, DownRequest, ImageRequest, Observer, Options, Programs, Requested, UpRequest,
 };
 use statefork_core::{Environment, Home};
 use statefork_runtime::{ContainerSpec, PortMapping, Runtime, RuntimeOptions};
@@ -79,6 +79,25 @@ pub fn program(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The programs of an environment.
+pub fn programs(home: &Path, environment: &str, runtime: &str) -> Result<Programs> {
+    let statefork = program("statefork")?.display().to_string();
+    let home = home.display().to_string();
+    let words = [
+        &statefork,
+        "--home",
+        &home,
+        "-e",
+        environment,
+        "-r",
+        runtime,
+    ];
+    Ok(Programs {
+        helper: program("statefork-shim")?,
+        worker: words.map(str::to_owned).into(),
+    })
+}
+
 /// Keeps quiet.
 struct Quiet;
 
@@ -105,16 +124,17 @@ impl Fixture {
         let runtime = available.runtime.clone();
         let imported = import(runtime.as_ref()).await?;
         let home = tempfile::tempdir()?;
+        let name = format!("bench-{:08x}", rand::random::<u32>());
         let options = Options {
-            helper: program("statefork-shim")?,
+            programs: Some(programs(home.path(), &name, runtime.name())?),
+            freeze_timeout: Duration::from_secs(30),
             lock_timeout: Duration::from_secs(10),
             stop_timeout: Duration::ZERO,
             cancel: Cancel::new(),
             observer: Arc::new(Quiet),
         };
-        let name = format!("bench-{:08x}", rand::random::<u32>());
         let opened = Arc::new(Home::open(home.path())?);
-        let environment = Environment::new(opened, runtime.clone(), &name, options)?;
+        let environment = Environment::new(opened, runtime.clone(), &name, None, options)?;
         let endpoint = runtime.identify().await?.endpoint;
         let socket = endpoint.strip_prefix("unix://").unwrap_or(&endpoint);
         let raw = Raw::connect(Path::new(socket), available.dialect).await?;

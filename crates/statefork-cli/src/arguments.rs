@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::commands::{Command, shell::Shell};
+use crate::commands::{Command, shell::Shell, worker::Worker};
 use crate::failure::Failure;
 use crate::runtimes;
 
@@ -45,6 +45,9 @@ pub(crate) struct Globals {
         help = format!("The container runtime: {}", runtimes::NAMES.join(" or "))
     )]
     pub(crate) runtime: Option<String>,
+    /// The branch to work on, HEAD included [default: the current one]
+    #[arg(short, long, value_name = "BRANCH")]
+    pub(crate) branch: Option<String>,
     /// Answer with one JSON document on standard output
     #[arg(long)]
     pub(crate) json: bool,
@@ -62,6 +65,8 @@ pub(crate) enum TopCommand {
     Shell(Shell),
     #[command(flatten)]
     Command(Command),
+    #[command(flatten)]
+    Worker(Worker),
 }
 
 /// A line of the shell.

@@ -30,7 +30,8 @@ impl Call<'_> {
         let config = session.config()?;
         let progress = Arc::new(Progress::new(session.output, session.globals.verbose > 0));
         let options = Options {
-            helper: session.helper()?,
+            programs: Some(session.programs()?),
+            freeze_timeout: config.freeze_timeout,
             lock_timeout: config.lock_timeout,
             stop_timeout: config.stop_timeout,
             cancel: self.interrupt.cancel.clone(),
@@ -38,8 +39,10 @@ impl Call<'_> {
         };
         let runtime = session.runtime()?;
         let name = &config.environment;
+        let branch = session.branch()?;
+        let home = session.home()?;
         Ok(Opened {
-            environment: Environment::new(session.home()?, runtime, name, options)?,
+            environment: Environment::new(home, runtime, name, branch.as_deref(), options)?,
             progress,
         })
     }

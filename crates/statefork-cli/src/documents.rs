@@ -1,13 +1,14 @@
 //! Parts that several JSON documents share; `docs/json.md` describes all.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use statefork_core::environment::Unfinished;
-use statefork_core::{NotHeld, Snapshot, Timing};
-use statefork_runtime::{Phase, PortMapping};
+use statefork_core::{self as core, NotHeld, Timing};
+use statefork_runtime::{ContainerState, Phase, PortMapping};
 
 /// Raised when a key is renamed or removed.
 const SCHEMA: u32 = 1;
@@ -108,6 +109,7 @@ pub(crate) struct Node {
     message: Option<String>,
     tags: Vec<String>,
     branches: Vec<String>,
+    labels: BTreeMap<String, String>,
     created_at: String,
     size_bytes: u64,
     unique_bytes: u64,
@@ -115,7 +117,7 @@ pub(crate) struct Node {
 
 impl Node {
     /// A snapshot on a runtime.
-    pub(crate) fn of(snapshot: &Snapshot, runtime: &str) -> Self {
+    pub(crate) fn of(snapshot: &core::Node, runtime: &str) -> Self {
         Self {
             id: snapshot.id.to_string(),
             parent: snapshot.parent.as_ref().map(ToString::to_string),
@@ -124,10 +126,21 @@ impl Node {
             message: snapshot.message.clone(),
             tags: snapshot.tags.clone(),
             branches: snapshot.branches.clone(),
+            labels: snapshot.labels.clone(),
             created_at: time(snapshot.created_at),
             size_bytes: snapshot.size_bytes,
             unique_bytes: snapshot.unique_bytes,
         }
+    }
+}
+
+/// The state of a container in one word.
+pub(crate) fn state(state: ContainerState) -> &'static str {
+    match state {
+        ContainerState::Created => "created",
+        ContainerState::Running => "running",
+        ContainerState::Paused => "paused",
+        ContainerState::Exited { .. } => "exited",
     }
 }
 

@@ -8,7 +8,7 @@ pub(crate) const DONE: u8 = 0;
 pub(crate) const FAILED: u8 = 1;
 /// Wrong usage.
 pub(crate) const USAGE: u8 = 2;
-/// `exec`: our own failure, as opposed to one of the command that ran.
+/// `exec` and `try`: our own failure, as opposed to one of the command that ran.
 pub(crate) const EXEC_FAILED: u8 = 125;
 /// Interrupted.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -36,6 +36,8 @@ pub(crate) fn of(kind: Kind) -> u8 {
         | Kind::NoImage
         | Kind::InvalidSettings => USAGE,
         Kind::SnapshotNotFound
+        | Kind::BranchNotFound
+        | Kind::TagNotFound
         | Kind::EnvironmentNotFound
         | Kind::ImageNotFound
         | Kind::ContainerNotFound
@@ -44,6 +46,9 @@ pub(crate) fn of(kind: Kind) -> u8 {
         Kind::Unsupported => 4,
         Kind::RuntimeUnreachable | Kind::PermissionDenied | Kind::HelperMissing => 5,
         Kind::SettingsDiffer
+        | Kind::NameTaken
+        | Kind::MainBranch
+        | Kind::SnapshotInUse
         | Kind::Locked
         | Kind::PortInUse
         | Kind::Conflict
@@ -54,7 +59,7 @@ pub(crate) fn of(kind: Kind) -> u8 {
     }
 }
 
-/// The exit code of an `exec` that failed by itself, so that the command's own codes stay apart.
+/// The exit code of an `exec` or a `try` that failed by itself, so that the command's own codes stay apart.
 pub(crate) fn of_exec(kind: Kind) -> u8 {
     match of(kind) {
         code @ (USAGE | INTERRUPTED) => code,

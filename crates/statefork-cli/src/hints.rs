@@ -1,6 +1,6 @@
 //! What a person can do about a failure.
 
-use statefork_core::{CoreError, NotReadyReason};
+use statefork_core::{CoreError, Named, NotReadyReason};
 use statefork_runtime::RuntimeError;
 use statefork_shim::ShimError;
 
@@ -17,13 +17,16 @@ pub(crate) fn hint(failure: &Failure) -> Option<String> {
         },
         Kind::UnknownRuntime => say("`statefork doctor` says which runtimes work here"),
         Kind::InvalidRevision => {
-            say("a snapshot is named by HEAD, base, a branch or an id, then ^ or ~N")
+            say("a snapshot is named by HEAD, a branch, a tag or an id, then @{N}, ^ or ~N")
         }
         Kind::AmbiguousRevision => say("give more digits"),
         Kind::NoImage => {
             say("name one with `up IMAGE` or `up --build DIR`, or with `image:` in statefork.yaml")
         }
-        Kind::SnapshotNotFound | Kind::EnvironmentNotFound => not_found(failure),
+        Kind::SnapshotNotFound
+        | Kind::BranchNotFound
+        | Kind::TagNotFound
+        | Kind::EnvironmentNotFound => not_found(failure),
         Kind::ImageNotFound => {
             say("pull it or build it with the runtime's own tool first, or use `up --build DIR`")
         }
@@ -39,6 +42,12 @@ pub(crate) fn hint(failure: &Failure) -> Option<String> {
             say("install statefork-shim beside statefork, or say where it is with STATEFORK_SHIM")
         }
         Kind::SettingsDiffer => settings_differ(failure),
+        Kind::NameTaken => name_taken(failure),
+        Kind::MainBranch => say("`statefork down --purge` removes the environment with all of it"),
+        Kind::SnapshotInUse => say(
+            "restore another snapshot on that branch first, or remove the branch; \
+             `statefork down --purge` removes the base too",
+        ),
         Kind::Locked => {
             say("wait for it to end, or wait for longer with `lock_timeout:` in the configuration")
         }
@@ -69,17 +78,30 @@ pub(crate) fn hint(failure: &Failure) -> Option<String> {
 }
 
 fn not_found(failure: &Failure) -> Option<String> {
+    let list = match Kind::of(failure) {
+        Kind::SnapshotNotFound => "`statefork list` shows all snapshots",
+        Kind::BranchNotFound => "`statefork branch` shows all branches",
+        Kind::TagNotFound => "`statefork tag` shows all tags",
+        _ => "`statefork up IMAGE` makes it",
+    };
     match failure.root() {
         Some(CoreError::NotFound {
             nearest: Some(nearest),
             ..
-        }) => Some(format!(
-            "did you mean {nearest}? `statefork list` shows all snapshots"
-        )),
-        _ => Some(match Kind::of(failure) {
-            Kind::SnapshotNotFound => "`statefork list` shows all snapshots".to_owned(),
-            _ => "`statefork up IMAGE` makes it".to_owned(),
-        }),
+        }) => Some(format!("did you mean {nearest}? {list}")),
+        _ => Some(list.to_owned()),
+    }
+}
+
+fn name_taken(failure: &Failure) -> Option<String> {
+    match failure.root() {
+        Some(CoreError::NameTaken {
+            by: Named::Tag,
+            name,
+        }) if name != statefork_core::BASE => {
+            Some(format!("`statefork tag -f {name} REV` moves the tag"))
+        }
+        _ => Some("choose another name".to_owned()),
     }
 }
 

@@ -51,6 +51,10 @@ kinds! {
     InvalidSettings => "invalid_settings",
     /// No such snapshot.
     SnapshotNotFound => "snapshot_not_found",
+    /// No such branch.
+    BranchNotFound => "branch_not_found",
+    /// No such tag.
+    TagNotFound => "tag_not_found",
     /// No such environment.
     EnvironmentNotFound => "environment_not_found",
     /// No such image.
@@ -71,6 +75,12 @@ kinds! {
     HelperMissing => "helper_missing",
     /// The environment exists with other settings.
     SettingsDiffer => "settings_differ",
+    /// A tag or a branch has the name.
+    NameTaken => "name_taken",
+    /// What was asked for would take the branch `main` away.
+    MainBranch => "main_branch",
+    /// A branch stands on the snapshot, or it is the base.
+    SnapshotInUse => "snapshot_in_use",
     /// Another process holds the lock.
     Locked => "locked",
     /// A port of the host is in use.
@@ -141,12 +151,17 @@ fn of_core(error: &CoreError) -> Kind {
     match error.root() {
         CoreError::NotFound { what, .. } => match what {
             Named::Snapshot => Kind::SnapshotNotFound,
+            Named::Branch => Kind::BranchNotFound,
+            Named::Tag => Kind::TagNotFound,
             Named::Environment => Kind::EnvironmentNotFound,
             Named::Image => Kind::ImageNotFound,
         },
         CoreError::Ambiguous { .. } => Kind::AmbiguousRevision,
         CoreError::InvalidRevision { .. } => Kind::InvalidRevision,
         CoreError::InvalidName { .. } => Kind::InvalidName,
+        CoreError::NameTaken { .. } => Kind::NameTaken,
+        CoreError::MainBranch => Kind::MainBranch,
+        CoreError::SnapshotInUse { .. } => Kind::SnapshotInUse,
         CoreError::NotUp { .. } => Kind::NotUp,
         CoreError::Lost { .. } => Kind::ContainerLost,
         CoreError::NoImage { .. } => Kind::NoImage,

@@ -46,6 +46,11 @@ fn run_arguments(arguments: Arguments) -> u8 {
     let mut session = Session::new(globals, output, interrupts);
     match command {
         Some(TopCommand::Command(command)) => run_command(&runtime, &session, &command),
+        Some(TopCommand::Worker(worker)) => {
+            let outcome = with_call(&runtime, &session, async |call| worker.run(call).await);
+            let outcome = outcome.map(|()| exit_code::DONE);
+            code_of(&session.output, session.environment_name(), outcome)
+        }
         Some(TopCommand::Shell(arguments)) => shell::run(&runtime, &mut session, &arguments),
         None => shell::run(&runtime, &mut session, &Shell::default()),
     }
@@ -67,7 +72,7 @@ pub(crate) fn run_command(runtime: &Runtime, session: &Session, command: &Comman
     let outcome = with_call(runtime, session, async |call| command.run(call).await);
     let environment = session.environment_name();
     match (outcome, command) {
-        (Err(failure), Command::Exec(_)) => {
+        (Err(failure), Command::Exec(_) | Command::Try(_)) => {
             let code = exit_code::of_exec(Kind::of(&failure));
             tell(&session.output, environment, &failure, code)
         }

@@ -1,11 +1,12 @@
 //! What the commands of one process share: configuration, home, streams, signals.
 
-use std::cell::OnceCell;
-use std::path::PathBuf;
+use std::cell::{OnceCell, RefCell};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use statefork_core::Home;
 use statefork_core::config::{Config, Flags, Sources};
+use statefork_core::environment::Programs;
 use statefork_runtime::Runtime;
 
 use crate::arguments::Globals;
@@ -28,6 +29,8 @@ pub(crate) struct Session {
     pub(crate) input: Input,
     config: OnceCell<Config>,
     home: OnceCell<Arc<Home>>,
+    /// The shell's own branch.
+    branch: RefCell<Option<String>>,
 }
 
 impl Session {
@@ -40,6 +43,7 @@ impl Session {
             input: Input::Inherited,
             config: OnceCell::new(),
             home: OnceCell::new(),
+            branch: RefCell::new(None),
         }
     }
 
@@ -49,6 +53,7 @@ impl Session {
             home: self.globals.home.clone(),
             environment: self.globals.environment.clone(),
             runtime: self.globals.runtime.clone(),
+            branch: self.globals.branch.clone(),
         };
         let file = self.globals.config.clone();
         Ok(Sources::of_process(file, flags, &runtimes::NAMES)?)
@@ -69,6 +74,21 @@ impl Session {
         self.config.get().map(|config| config.environment.as_str())
     }
 
+    /// The branch that commands work on: the shell's own, else the one that was asked for; `None`:
+    /// the environment's current one.
+    pub(crate) fn branch(&self) -> Result<Option<String>> {
+        let own = self.branch.borrow().clone();
+        match own {
+            Some(own) => Ok(Some(own)),
+            None => Ok(self.config()?.branch.clone()),
+        }
+    }
+
+    /// From now on commands of this process work on this branch, whatever the current one is.
+    pub(crate) fn set_branch(&self, name: &str) {
+        self.branch.replace(Some(name.to_owned()));
+    }
+
     /// The home, opened.
     pub(crate) fn home(&self) -> Result<Arc<Home>> {
         if let Some(home) = self.home.get() {
@@ -87,16 +107,46 @@ impl Session {
         Ok((factory.open)(&config.runtime_options(factory.name))?)
     }
 
-    /// The helper program: where `STATEFORK_SHIM` says, else beside this program.
-    pub(crate) fn helper(&self) -> Result<PathBuf> {
-        if let Some(path) = std::env::var_os(HELPER_VARIABLE).filter(|path| !path.is_empty()) {
-            return Ok(PathBuf::from(path));
-        }
+    /// The programs beside this one, and this one as a worker for the environment.
+    pub(crate) fn programs(&self) -> Result<Programs> {
         let program = std::env::current_exe().and_then(|path| path.canonicalize());
         let program = program.map_err(|source| Failure::Io {
             op: "find the program that runs",
             source,
         })?;
-        Ok(program.with_file_name(HELPER))
+        Ok(Programs {
+            worker: self.worker(&program)?,
+            helper: helper(&program),
+        })
     }
+
+    /// This program with the arguments that name the environment, from wherever it is run.
+    fn worker(&self, program: &Path) -> Result<Vec<String>> {
+        let config = self.config()?;
+        let mut words = vec![utf8(program)?];
+        words.extend(["--home".to_owned(), utf8(&config.home)?]);
+        if let Some(file) = &config.file {
+            words.extend(["--config".to_owned(), utf8(file)?]);
+        }
+        words.extend(["-e", &config.environment, "-r", &config.runtime].map(str::to_owned));
+        Ok(words)
+    }
+}
+
+/// The helper program: where `STATEFORK_SHIM` says, else beside this program.
+fn helper(program: &Path) -> PathBuf {
+    match std::env::var_os(HELPER_VARIABLE).filter(|path| !path.is_empty()) {
+        Some(path) => PathBuf::from(path),
+        None => program.with_file_name(HELPER),
+    }
+}
+
+/// A path for a command that is handed over as JSON.
+fn utf8(path: &Path) -> Result<String> {
+    path.to_str().map(ToOwned::to_owned).ok_or_else(|| {
+        Failure::usage(format!(
+            "the path {} cannot be used: it is no UTF-8",
+            path.display()
+        ))
+    })
 }

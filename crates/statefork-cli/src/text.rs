@@ -57,6 +57,17 @@ pub(crate) fn time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
+/// How long ago something was, in its largest unit.
+pub(crate) fn age(now: Timestamp, then: Timestamp) -> String {
+    let seconds = now.duration_since(then).as_secs().max(0);
+    match seconds {
+        seconds if seconds < 60 => format!("{seconds} s"),
+        seconds if seconds < 3600 => format!("{} min", seconds / 60),
+        seconds if seconds < 86_400 => format!("{} h", seconds / 3600),
+        seconds => count((seconds / 86_400).unsigned_abs() as usize, "day"),
+    }
+}
+
 /// Ports in words.
 pub(crate) fn ports(ports: &[PortMapping]) -> String {
     let ports: Vec<_> = ports
@@ -136,7 +147,7 @@ fn line(cells: &[&str], widths: &[usize], columns: Option<u16>) -> String {
 }
 
 /// As much of a text as fits.
-fn cut(text: &str, columns: usize) -> Cow<'_, str> {
+pub(crate) fn cut(text: &str, columns: usize) -> Cow<'_, str> {
     if text.width() <= columns {
         return Cow::Borrowed(text);
     }

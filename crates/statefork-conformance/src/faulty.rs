@@ -64,6 +64,16 @@ pub enum Fault {
 pub struct FaultyRuntime {
     inner: Arc<dyn Runtime>,
     plan: Mutex<BTreeMap<Method, VecDeque<Fault>>>,
+    halt: Mutex<Option<Halt>>,
+}
+
+/// Where a caller is cut off, as if its process had died there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Halt {
+    /// Calls, of whatever method, that still work.
+    left: usize,
+    /// Whether the call at which it ends is still done.
+    done: bool,
 }
 
 impl FaultyRuntime {
@@ -72,6 +82,35 @@ impl FaultyRuntime {
         Self {
             inner,
             plan: Mutex::default(),
+            halt: Mutex::default(),
+        }
+    }
+
+    /// After `calls` more calls, of whatever method, none is answered any more; the first of these
+    /// is done all the same if `done`.
+    pub fn halt_after(&self, calls: usize, done: bool) {
+        *self.halting() = Some(Halt { left: calls, done });
+    }
+
+    /// All calls are answered again; whether one was not.
+    pub fn resume(&self) -> bool {
+        self.halting().take().is_some_and(|halt| halt.left == 0)
+    }
+
+    fn halting(&self) -> MutexGuard<'_, Option<Halt>> {
+        self.halt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this call is the one at which the caller is cut off, and then whether it is done.
+    fn cut_off(&self) -> Option<bool> {
+        let mut halting = self.halting();
+        let halt = halting.as_mut()?;
+        match halt.left {
+            0 => Some(std::mem::take(&mut halt.done)),
+            left => {
+                halt.left = left - 1;
+                None
+            }
         }
     }
 
@@ -96,6 +135,12 @@ impl FaultyRuntime {
         method: Method,
         call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
+        if let Some(done) = self.cut_off() {
+            if done {
+                call.await?;
+            }
+            return std::future::pending().await;
+        }
         let fault = self.queues().get_mut(&method).and_then(VecDeque::pop_front);
         match fault {
             None | Some(Fault::Pass) => call.await,

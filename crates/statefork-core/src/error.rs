@@ -9,6 +9,7 @@ use statefork_runtime::{ErrorKind as RuntimeErrorKind, ObjectKind, RuntimeError}
 use statefork_shim::ShimError;
 
 use crate::lock::Holder;
+use crate::model::SnapshotId;
 
 /// Result of the orchestrator.
 pub type Result<T, E = CoreError> = std::result::Result<T, E>;
@@ -22,6 +23,10 @@ pub enum Named {
     Environment,
     /// An image.
     Image,
+    /// A branch.
+    Branch,
+    /// A tag.
+    Tag,
 }
 
 impl fmt::Display for Named {
@@ -30,6 +35,8 @@ impl fmt::Display for Named {
             Self::Snapshot => "snapshot",
             Self::Environment => "environment",
             Self::Image => "image",
+            Self::Branch => "branch",
+            Self::Tag => "tag",
         })
     }
 }
@@ -111,6 +118,25 @@ pub enum CoreError {
         name: String,
         /// What is wrong.
         reason: &'static str,
+    },
+    /// A name that something has already.
+    #[error("use the name {name:?}: a {by} has it")]
+    NameTaken {
+        /// As given.
+        name: String,
+        /// What has it.
+        by: Named,
+    },
+    /// What an environment cannot be without.
+    #[error("take the branch \"main\" away: every environment has it")]
+    MainBranch,
+    /// A snapshot that something stands on.
+    #[error("do without snapshot {id}: {reason}")]
+    SnapshotInUse {
+        /// The snapshot.
+        id: SnapshotId,
+        /// What stands on it.
+        reason: String,
     },
     /// The environment has never been brought up, or is down.
     #[error("find a container of environment {environment:?} on {runtime}: it is not up")]
@@ -307,7 +333,11 @@ impl CoreError {
             | Self::InvalidName { .. }
             | Self::NoImage { .. }
             | Self::InvalidSettings { .. } => ErrorKind::Usage,
-            Self::SettingsDiffer { .. } | Self::Locked { .. } => ErrorKind::Conflict,
+            Self::SettingsDiffer { .. }
+            | Self::Locked { .. }
+            | Self::NameTaken { .. }
+            | Self::MainBranch
+            | Self::SnapshotInUse { .. } => ErrorKind::Conflict,
             Self::NotReady { .. } | Self::Io { .. } | Self::Store(_) => ErrorKind::Failed,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Home { .. } => ErrorKind::Failed,

@@ -26,8 +26,8 @@ pub use error::{CoreError, ErrorKind, Named, NotReadyReason, Result};
 pub use home::Home;
 pub use lock::Holder;
 pub use model::{
-    BASE, Branch, ImageSource, LiveContainer, MAIN, NotHeld, Operation, OperationKind, Outcome,
-    Settings, Snapshot, SnapshotId, SnapshotKind,
+    BASE, Branch, ImageSource, LiveContainer, MAIN, Node, NotHeld, Operation, OperationKind,
+    Outcome, Settings, Snapshot, SnapshotId, SnapshotKind,
 };
 pub use naming::check_name;
 pub use operation::Timing;

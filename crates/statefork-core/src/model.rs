@@ -1,6 +1,8 @@
 //! The records of the version graph and the operation log.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -81,9 +83,9 @@ pub struct NotHeld {
     pub writable: bool,
 }
 
-/// A node of the version graph. Immutable.
+/// A node of the version graph: what a snapshot is called, and where it stands.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Snapshot {
+pub struct Node {
     /// Its id.
     pub id: SnapshotId,
     /// The snapshot it was made after; `None` for `base`.
@@ -92,22 +94,39 @@ pub struct Snapshot {
     pub kind: SnapshotKind,
     /// What the person said of it.
     pub message: Option<String>,
-    /// Names that lead to it (`base`).
+    /// Names that lead to it, `base` first.
     pub tags: Vec<String>,
     /// Branches whose head it is.
     pub branches: Vec<String>,
+    /// What the person labelled it with.
+    pub labels: BTreeMap<String, String>,
     /// When.
     pub created_at: Timestamp,
     /// Bytes of its own layers.
     pub size_bytes: u64,
     /// Bytes that removing it alone would free: none while another snapshot stands on it.
     pub unique_bytes: u64,
+}
+
+/// A snapshot in full. Immutable.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Its place in the graph.
+    pub node: Node,
     /// The settings that its container had.
     pub spec: ContainerSpec,
     /// What it does not hold.
     pub not_held: Vec<NotHeld>,
     /// What the runtime needs to bring it back.
     pub capture: Capture,
+}
+
+impl Deref for Snapshot {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.node
+    }
 }
 
 /// Where an environment's image comes from.
@@ -188,15 +207,42 @@ pub enum OperationKind {
     Restore,
     /// `down`.
     Down,
+    /// `start`.
+    Start,
+    /// `stop`.
+    Stop,
+    /// `rm`.
+    Remove,
+    /// `tag`.
+    Tag,
+    /// `branch rm`.
+    BranchRemove,
+    /// `branch rename`.
+    BranchRename,
+    /// `branch promote`.
+    BranchPromote,
+    /// `switch`.
+    Switch,
+    /// `try`.
+    Try,
 }
 
 impl OperationKind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 14] = [
         Self::Up,
         Self::Snapshot,
         Self::Step,
         Self::Restore,
         Self::Down,
+        Self::Start,
+        Self::Stop,
+        Self::Remove,
+        Self::Tag,
+        Self::BranchRemove,
+        Self::BranchRename,
+        Self::BranchPromote,
+        Self::Switch,
+        Self::Try,
     ];
 
     /// The word for it.
@@ -207,6 +253,15 @@ impl OperationKind {
             Self::Step => "step",
             Self::Restore => "restore",
             Self::Down => "down",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Remove => "rm",
+            Self::Tag => "tag",
+            Self::BranchRemove => "branch rm",
+            Self::BranchRename => "branch rename",
+            Self::BranchPromote => "branch promote",
+            Self::Switch => "switch",
+            Self::Try => "try",
         }
     }
 
@@ -231,10 +286,20 @@ pub enum Outcome {
     Done,
     /// It failed and was undone.
     Failed,
+    /// Its process died after it was published; the next command finished it.
+    Recovered,
+    /// Its process died before it was published; the next command undid it.
+    Undone,
 }
 
 impl Outcome {
-    const ALL: [Self; 3] = [Self::Running, Self::Done, Self::Failed];
+    const ALL: [Self; 5] = [
+        Self::Running,
+        Self::Done,
+        Self::Failed,
+        Self::Recovered,
+        Self::Undone,
+    ];
 
     /// The word for it.
     pub fn as_str(self) -> &'static str {
@@ -242,6 +307,8 @@ impl Outcome {
             Self::Running => "running",
             Self::Done => "done",
             Self::Failed => "failed",
+            Self::Recovered => "recovered",
+            Self::Undone => "undone",
         }
     }
 

@@ -35,6 +35,41 @@ pub fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// The one of these names that looks most like `name`, by edits; `None` if none does.
+pub(crate) fn nearest(name: &str, names: impl Iterator<Item = String>) -> Option<String> {
+    let lower = name.to_lowercase();
+    names
+        .map(|candidate| {
+            (
+                strsim::osa_distance(&candidate.to_lowercase(), &lower),
+                candidate,
+            )
+        })
+        .filter(|(distance, _)| *distance <= 2.max(name.len() / 4))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Whether a name fits a pattern, in which `*` stands for any characters and `?` for one.
+pub(crate) fn glob_matches(pattern: &str, name: &str) -> bool {
+    match pattern.chars().next() {
+        None => name.is_empty(),
+        Some('*') => {
+            let rest = &pattern[1..];
+            name.char_indices()
+                .map(|(at, _)| at)
+                .chain([name.len()])
+                .any(|at| glob_matches(rest, &name[at..]))
+        }
+        Some(first) => match name.chars().next() {
+            Some(c) if first == '?' || first == c => {
+                glob_matches(&pattern[first.len_utf8()..], &name[c.len_utf8()..])
+            }
+            _ => false,
+        },
+    }
+}
+
 /// Whether a text can be the prefix of a snapshot's id.
 pub(crate) fn is_id_prefix(text: &str) -> bool {
     (4..=SnapshotId::LENGTH).contains(&text.len()) && text.chars().all(|c| c.is_ascii_hexdigit())
@@ -85,6 +120,22 @@ mod tests {
             &long,
         ] {
             assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_fits_the_whole_name() {
+        for (pattern, name, fits) in [
+            ("f*", "fork-1", true),
+            ("f*", "a-f", false),
+            ("*", "anything", true),
+            ("f?rk-*", "fork-12", true),
+            ("f?", "f", false),
+            ("a*b*c", "axxbyyc", true),
+            ("a*b*c", "axxbyy", false),
+            ("", "", true),
+        ] {
+            assert_eq!(glob_matches(pattern, name), fits, "{pattern} {name}");
         }
     }
 

@@ -76,10 +76,7 @@ impl<'a> Recorder<'a> {
 
     /// Runs blocking work and adds its time to a phase.
     pub(crate) fn time<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {
-        let begun = Instant::now();
-        let output = work();
-        self.phases.add(phase, begun.elapsed());
-        output
+        self.phases.time_blocking(phase, work)
     }
 
     /// From now on the application can be used.

@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use http_body_util::Empty;
@@ -16,7 +16,7 @@ use statefork_runtime::{
     Container, ContainerId, ContainerState, ExecRequest, LogRequest, Network, Runtime, RuntimeError,
 };
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::config::{Check, Readiness};
 use crate::environment::Cancel;

@@ -1,11 +1,12 @@
 //! Revisions: how a person names a snapshot.
 //!
-//! `HEAD` or `@`, a branch, the tag `base`, or a unique prefix of an id (4 digits or more), tried
-//! in this order; then any number of `^` (the parent) and `~N` (the N-th ancestor).
+//! `HEAD` or `@`, a branch, a tag, or a unique prefix of an id (4 digits or more), tried in this
+//! order; then `@{N}`, where a branch's head was N moves ago; then any number of `^` (the parent)
+//! and `~N` (the N-th ancestor). `-` is `@{1}`.
 
 use crate::error::{CoreError, Named, Result};
 use crate::model::{BASE, SnapshotId};
-use crate::naming::is_id_prefix;
+use crate::naming::{is_id_prefix, nearest};
 
 /// How many candidates an ambiguous prefix lists.
 const CANDIDATES: usize = 10;
@@ -14,8 +15,26 @@ const CANDIDATES: usize = 10;
 pub(crate) struct Graph<'a> {
     /// Every snapshot with its parent, oldest first: `base` leads.
     pub(crate) nodes: &'a [(SnapshotId, Option<SnapshotId>)],
-    /// The current branch and its head.
-    pub(crate) branch: (&'a str, &'a SnapshotId),
+    /// The branches with their heads.
+    pub(crate) branches: &'a [(&'a str, &'a SnapshotId)],
+    /// The name of the current branch.
+    pub(crate) current: &'a str,
+    /// The tags but `base`, with what they name.
+    pub(crate) tags: &'a [(String, SnapshotId)],
+    /// Where a branch's head has been, the current place first.
+    pub(crate) former: &'a dyn Fn(&str) -> Result<Vec<SnapshotId>>,
+}
+
+impl Graph<'_> {
+    /// The branch that a name means.
+    fn branch(&self, name: &str) -> Option<(&str, &SnapshotId)> {
+        let name = match name {
+            "HEAD" | "@" | "" => self.current,
+            name => name,
+        };
+        let found = self.branches.iter().find(|(branch, _)| *branch == name);
+        found.copied()
+    }
 }
 
 /// The snapshot that a revision names.
@@ -24,12 +43,31 @@ pub(crate) fn resolve(text: &str, graph: &Graph<'_>) -> Result<SnapshotId> {
         text: text.to_owned(),
         reason,
     };
-    let end = text.find(['~', '^']).unwrap_or(text.len());
-    let (name, mut rest) = text.split_at(end);
-    if name.is_empty() {
-        return Err(invalid("it names no snapshot"));
-    }
-    let mut id = start(name, graph)?;
+    let not_found = |nearest: Option<&str>| CoreError::NotFound {
+        what: Named::Snapshot,
+        name: text.to_owned(),
+        nearest: nearest.map(ToOwned::to_owned),
+    };
+    let whole = if text == "-" { "@{1}" } else { text };
+    let end = whole.find(['~', '^']).unwrap_or(whole.len());
+    let (start, mut rest) = whole.split_at(end);
+    let mut id = match start.split_once("@{") {
+        Some((name, moves)) => {
+            let moves = moves
+                .strip_suffix('}')
+                .ok_or_else(|| invalid("'@{' needs a number and '}'"))?;
+            let moves: usize = moves
+                .parse()
+                .map_err(|_| invalid("a number is needed in '@{…}'"))?;
+            let (branch, _) = graph
+                .branch(name)
+                .ok_or_else(|| invalid("only a branch has a former head"))?;
+            let former = (graph.former)(branch)?;
+            former.get(moves).cloned().ok_or_else(|| not_found(None))?
+        }
+        None if start.is_empty() => return Err(invalid("it names no snapshot")),
+        None => named(start, graph)?,
+    };
     while !rest.is_empty() {
         let steps;
         if let Some(after) = rest.strip_prefix('^') {
@@ -49,24 +87,22 @@ pub(crate) fn resolve(text: &str, graph: &Graph<'_>) -> Result<SnapshotId> {
         } else {
             return Err(invalid("only '^' and '~N' may follow the name"));
         }
-        id = ancestor(&id, steps, graph).ok_or_else(|| CoreError::NotFound {
-            what: Named::Snapshot,
-            name: text.to_owned(),
-            nearest: Some(BASE.to_owned()),
-        })?;
+        id = ancestor(&id, steps, graph).ok_or_else(|| not_found(Some(BASE)))?;
     }
     Ok(id)
 }
 
-fn start(name: &str, graph: &Graph<'_>) -> Result<SnapshotId> {
-    let (branch, head) = graph.branch;
-    if name == "HEAD" || name == "@" || name == branch {
+fn named(name: &str, graph: &Graph<'_>) -> Result<SnapshotId> {
+    if let Some((_, head)) = graph.branch(name) {
         return Ok(head.clone());
     }
     if name == BASE
         && let Some((base, _)) = graph.nodes.first()
     {
         return Ok(base.clone());
+    }
+    if let Some((_, id)) = graph.tags.iter().find(|(tag, _)| tag == name) {
+        return Ok(id.clone());
     }
     let lower = name.to_ascii_lowercase();
     if is_id_prefix(name) {
@@ -94,7 +130,7 @@ fn start(name: &str, graph: &Graph<'_>) -> Result<SnapshotId> {
     Err(CoreError::NotFound {
         what: Named::Snapshot,
         name: name.to_owned(),
-        nearest: nearest(&lower, graph),
+        nearest: near(&lower, graph),
     })
 }
 
@@ -114,20 +150,27 @@ fn ancestor(id: &SnapshotId, steps: u64, graph: &Graph<'_>) -> Option<SnapshotId
     (steps == 0).then(|| id.clone())
 }
 
-/// The name that looks most like `name`: by edits, an id by its first digits.
-fn nearest(name: &str, graph: &Graph<'_>) -> Option<String> {
-    let words = ["HEAD", BASE, graph.branch.0].map(str::to_owned);
-    let ids = graph.nodes.iter().map(|(id, _)| id.to_string());
-    words
+/// The name that looks most like `name`, or the id whose first digits do.
+fn near(name: &str, graph: &Graph<'_>) -> Option<String> {
+    let names = ["HEAD".to_owned(), BASE.to_owned()]
         .into_iter()
-        .chain(ids)
-        .map(|candidate| {
-            let shown = candidate.get(..name.len()).unwrap_or(&candidate);
-            (strsim::osa_distance(&shown.to_lowercase(), name), candidate)
-        })
-        .filter(|(distance, _)| *distance <= 2.max(name.len() / 4))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+        .chain(
+            graph
+                .branches
+                .iter()
+                .map(|(branch, _)| (*branch).to_owned()),
+        )
+        .chain(graph.tags.iter().map(|(tag, _)| tag.clone()));
+    nearest(name, names).or_else(|| {
+        let ids = graph.nodes.iter().map(|(id, _)| id.as_str());
+        let prefixes = ids
+            .clone()
+            .map(|id| id.get(..name.len()).unwrap_or(id).to_owned());
+        let prefix = nearest(name, prefixes)?;
+        ids.into_iter()
+            .find(|id| id.starts_with(&prefix))
+            .map(ToOwned::to_owned)
+    })
 }
 
 #[cfg(test)]
@@ -146,9 +189,19 @@ mod tests {
             (id("cccc33333333"), Some(id("bbbb11111111"))),
         ];
         let head = id("cccc33333333");
+        let other = id("bbbb22222222");
+        let former = |branch: &str| {
+            Ok(match branch {
+                "main" => vec![id("cccc33333333"), id("aaaa00000000"), id("bbbb22222222")],
+                _ => vec![id("bbbb22222222")],
+            })
+        };
         work(&Graph {
             nodes: &nodes,
-            branch: ("main", &head),
+            branches: &[("main", &head), ("other", &other)],
+            current: "main",
+            tags: &[("v1".to_owned(), id("bbbb11111111"))],
+            former: &former,
         })
     }
 
@@ -171,6 +224,13 @@ mod tests {
             ("bbbb2^^", "aaaa00000000"),
             ("HEAD~1^", "aaaa00000000"),
             ("HEAD~0", "cccc33333333"),
+            ("other", "bbbb22222222"),
+            ("other~", "bbbb11111111"),
+            ("v1^", "aaaa00000000"),
+            ("@{0}", "cccc33333333"),
+            ("main@{1}", "aaaa00000000"),
+            ("HEAD@{2}^", "bbbb11111111"),
+            ("-", "aaaa00000000"),
         ] {
             assert_eq!(resolved(text).unwrap(), expected, "{text}");
         }
@@ -190,6 +250,8 @@ mod tests {
             ("haed", Some("HEAD")),
             ("bass", Some("base")),
             ("cccd", Some("cccc33333333")),
+            ("v2", Some("v1")),
+            ("othr", Some("other")),
             ("nothing-like-it", None),
         ] {
             let Err(CoreError::NotFound { nearest, .. }) = resolved(text) else {
@@ -205,6 +267,10 @@ mod tests {
             resolved("HEAD~3"),
             Err(CoreError::NotFound { .. })
         ));
+        assert!(matches!(
+            resolved("HEAD@{3}"),
+            Err(CoreError::NotFound { .. })
+        ));
     }
 
     #[test]
@@ -216,6 +282,9 @@ mod tests {
             "HEAD^x",
             "HEAD~x",
             "HEAD~99999999999999999999",
+            "v1@{1}",
+            "@{x}",
+            "@{1",
         ] {
             assert!(
                 matches!(resolved(text), Err(CoreError::InvalidRevision { .. })),

@@ -189,6 +189,31 @@ impl Shim {
             .await
     }
 
+    /// Has `if_dead` run should this connection end before [`unguard`](Self::unguard), and
+    /// `if_late` after `limit`; see [`Request::Guard`].
+    ///
+    /// Errors: `Version`, `Io`, `Protocol`, `TimedOut`.
+    pub async fn guard(
+        &mut self,
+        if_dead: &[String],
+        if_late: &[String],
+        limit: Duration,
+    ) -> Result<()> {
+        let request = Request::Guard {
+            if_dead: if_dead.to_vec(),
+            if_late: if_late.to_vec(),
+            limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+        };
+        self.command("have a freeze guarded by", request).await
+    }
+
+    /// Ends a guard.
+    ///
+    /// Errors: `Version`, `Io`, `Protocol`, `TimedOut`.
+    pub async fn unguard(&mut self) -> Result<()> {
+        self.command("end the guard of", Request::Unguard).await
+    }
+
     /// How it is.
     ///
     /// Errors: `Version`, `Io`, `Protocol`, `TimedOut`.

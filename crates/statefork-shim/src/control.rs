@@ -1,30 +1,27 @@
 //! The shim's side of a control connection.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::client::TIMEOUT;
-use crate::forwarder::Forwarder;
 use crate::protocol::{Envelope, Failure, Hello, Reply, Request, VERSION};
 use crate::routes::ControlId;
+use crate::server::Parts;
 use crate::wire::{self, LineReader};
 
-/// Serves one command until it closes the connection. `end` is told when the shim shall end.
+/// Serves one command until it closes the connection.
 ///
 /// Errors: those of the connection; `InvalidData` when something unreadable came.
 pub(crate) async fn serve(
     stream: UnixStream,
     id: ControlId,
-    forwarder: &Arc<Forwarder>,
-    end: &Notify,
+    parts: &Parts,
 ) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = LineReader::new(reader);
@@ -45,14 +42,14 @@ pub(crate) async fn serve(
         let reply = match Request::deserialize(&document) {
             Ok(Request::Shutdown) => {
                 answer(&mut writer, number, Reply::Done).await?;
-                end.notify_one();
+                parts.end.notify_one();
                 return Ok(());
             }
             _ if theirs.hello != VERSION => refused(format!(
                 "version {VERSION} of the protocol is spoken here, not {}",
                 theirs.hello
             )),
-            Ok(request) => perform(request, id, forwarder).await,
+            Ok(request) => perform(request, id, parts).await,
             Err(error) => refused(format!("read the request: {error}")),
         };
         answer(&mut writer, number, reply).await?;
@@ -60,7 +57,8 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-async fn perform(request: Request, id: ControlId, forwarder: &Arc<Forwarder>) -> Reply {
+async fn perform(request: Request, id: ControlId, parts: &Parts) -> Reply {
+    let forwarder = &parts.forwarder;
     match request {
         Request::Listen { ports } => match forwarder.listen(&ports).await {
             Ok(ports) => Reply::Bound { ports },
@@ -76,6 +74,21 @@ async fn perform(request: Request, id: ControlId, forwarder: &Arc<Forwarder>) ->
         }
         Request::Release => {
             forwarder.release();
+            Reply::Done
+        }
+        Request::Guard {
+            if_dead,
+            if_late,
+            limit_ms,
+        } => {
+            let limit = Duration::from_millis(limit_ms);
+            match parts.guards.set(id, if_dead, if_late, limit) {
+                Ok(()) => Reply::Done,
+                Err(error) => refused(format!("guard a freeze: {error}")),
+            }
+        }
+        Request::Unguard => {
+            parts.guards.clear(id);
             Reply::Done
         }
         Request::Status => Reply::Status(forwarder.status().await),

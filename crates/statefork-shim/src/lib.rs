@@ -5,8 +5,11 @@
 //! listens on the branch's ports and forwards each connection to the current container, and which
 //! holds new connections while there is none.
 //!
-//! A command uses [`Shim`], the client; the helper program is [`main`]. The shim holds nothing whose loss hurts the application:
-//! after it was killed, [`Shim::ensure`] starts it anew and the same ports are asked for again.
+//! It is also the dead man's switch of a freeze: see [`Shim::guard`].
+//!
+//! A command uses [`Shim`], the client; the helper program is [`main`]. The shim holds nothing
+//! whose loss hurts the application: after it was killed, [`Shim::ensure`] starts it anew and the
+//! same ports are asked for again.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), statefork_shim::ShimError> {
@@ -34,6 +37,7 @@ mod daemon;
 mod directory;
 mod error;
 mod forwarder;
+mod guard;
 mod listener;
 mod log;
 mod peer;

@@ -12,7 +12,7 @@
 //! `shutdown`, and a command that meets an older shim ends it and starts a new one.
 //!
 //! ```json
-//! {"hello":1,"pid":4711,"build":"0.1.0"}
+//! {"hello":2,"pid":4711,"build":"0.1.0"}
 //! ```
 //!
 //! # Requests
@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 use statefork_runtime::PortMapping;
 
 /// Version of this protocol.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Longest line in bytes, newline included.
 pub const MAX_LINE: usize = 64 * 1024;
@@ -123,6 +123,21 @@ pub enum Request {
     },
     /// Go on with the targets that there were; ends a hold. Reply: `done`, also without a hold.
     Release,
+    /// Be the dead man's switch of a freeze. Reply: `done`.
+    ///
+    /// If the control connection ends before `unguard`, `if_dead` is run; after the limit,
+    /// `if_late`: programs with arguments, in a process group of their own, without standard
+    /// input, their output in the shim's log. A second guard of a connection replaces the first.
+    Guard {
+        /// What is run when the command has died.
+        if_dead: Vec<String>,
+        /// What is run at the limit, while the command may still live.
+        if_late: Vec<String>,
+        /// The limit in ms.
+        limit_ms: u64,
+    },
+    /// The freeze is over. Reply: `done`, also without a guard.
+    Unguard,
     /// Reply: `status`.
     Status,
     /// End. Reply: `done`; then the shim removes its socket, closes everything and exits.

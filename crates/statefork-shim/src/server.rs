@@ -13,12 +13,22 @@ use tokio::time::MissedTickBehavior;
 use crate::control;
 use crate::directory::{Directory, SocketId};
 use crate::forwarder::Forwarder;
+use crate::guard::Guards;
 use crate::listener::ACCEPT_PAUSE;
 use crate::log::Log;
 use crate::peer;
 
 /// Between two looks at whether the socket in the directory is still ours.
 const CHECK: Duration = Duration::from_secs(2);
+
+/// What the control connections work with.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) forwarder: Forwarder,
+    pub(crate) guards: Guards,
+    /// Told when the shim shall end.
+    pub(crate) end: Notify,
+}
 
 /// What a shim has once it may run.
 #[derive(Debug)]
@@ -41,15 +51,18 @@ impl Server {
             drop(signal(ignored)?);
         }
         let listener = UnixListener::from_std(self.socket)?;
-        let forwarder = Arc::new(Forwarder::new(self.log.clone()));
-        let end = Arc::new(Notify::new());
+        let parts = Arc::new(Parts {
+            forwarder: Forwarder::new(self.log.clone()),
+            guards: Guards::new(&self.directory, self.log.clone())?,
+            end: Notify::new(),
+        });
         ready()?;
-        tokio::spawn(accept(listener, forwarder, Arc::clone(&end)));
+        tokio::spawn(accept(listener, Arc::clone(&parts)));
         let mut check = tokio::time::interval(CHECK);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = end.notified() => {
+                () = parts.end.notified() => {
                     self.log.line(format_args!("ends: a command asked for it"));
                     break;
                 }
@@ -77,16 +90,17 @@ impl Server {
 }
 
 /// Accepts commands for ever.
-async fn accept(listener: UnixListener, forwarder: Arc<Forwarder>, end: Arc<Notify>) {
+async fn accept(listener: UnixListener, parts: Arc<Parts>) {
     let mut id = 0;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 id += 1;
-                tokio::spawn(serve(stream, id, Arc::clone(&forwarder), Arc::clone(&end)));
+                tokio::spawn(serve(stream, id, Arc::clone(&parts)));
             }
             Err(error) => {
-                forwarder
+                parts
+                    .forwarder
                     .log()
                     .line(format_args!("failed to accept a command: {error}"));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -95,10 +109,10 @@ async fn accept(listener: UnixListener, forwarder: Arc<Forwarder>, end: Arc<Noti
     }
 }
 
-async fn serve(stream: UnixStream, id: u64, forwarder: Arc<Forwarder>, end: Arc<Notify>) {
+async fn serve(stream: UnixStream, id: u64, parts: Arc<Parts>) {
     let served = match stream.peer_cred() {
         Ok(peer) if peer::is_trusted(peer.uid()) => {
-            control::serve(stream, id, &forwarder, &end).await
+            control::serve(stream, id, &parts).await
         }
         Ok(peer) => Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
@@ -106,9 +120,12 @@ async fn serve(stream: UnixStream, id: u64, forwarder: Arc<Forwarder>, end: Arc<
         )),
         Err(error) => Err(error),
     };
-    forwarder.control_ended(id);
+    // Guards first: what comes to look after a frozen application must find it still held.
+    parts.guards.control_ended(id);
+    parts.forwarder.control_ended(id);
     if let Err(error) = served {
-        forwarder
+        parts
+            .forwarder
             .log()
             .line(format_args!("failed to serve a command: {error}"));
     }

@@ -15,7 +15,7 @@ use crate::text::{count, duration};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  statefork down --save\n  statefork down --purge")]
 pub(crate) struct Down {
-    /// Take a snapshot first
+    /// Take a snapshot of each branch first
     #[arg(long)]
     save: bool,
     /// Remove the snapshots and the images made for it too
@@ -25,7 +25,7 @@ pub(crate) struct Down {
 
 #[derive(Serialize)]
 struct DownDocument {
-    saved: Option<String>,
+    saved: Vec<String>,
     containers: usize,
     snapshots: usize,
     operation: Option<i64>,
@@ -44,7 +44,7 @@ impl Down {
         let report = opened.progress.during("bringing it down", work).await?;
         let timing = report.timing.as_ref();
         let document = DownDocument {
-            saved: report.saved.as_ref().map(ToString::to_string),
+            saved: report.saved.iter().map(ToString::to_string).collect(),
             containers: report.containers,
             snapshots: report.snapshots,
             operation: timing.map(|timing| timing.operation),
@@ -69,7 +69,7 @@ fn shown(environment: &str, report: &DownReport) -> String {
         duration(timing.duration),
         done.join(" and ")
     );
-    if let Some(saved) = &report.saved {
+    for saved in &report.saved {
         text.push_str(&format!("saved as {saved}\n"));
     }
     text
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn what_was_removed_is_said() {
         let mut report = DownReport {
-            saved: None,
+            saved: Vec::new(),
             containers: 1,
             snapshots: 0,
             timing: None,

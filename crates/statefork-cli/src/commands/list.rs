@@ -2,36 +2,49 @@
 
 use clap::Args;
 use serde::Serialize;
-use statefork_core::Snapshot;
+use statefork_core::Node;
 
 use crate::call::Call;
-use crate::documents::Node;
+use crate::documents;
 use crate::failure::Result;
+use crate::filter::{Filter, Filters};
 use crate::text::{Layout, first_line, size, table, time};
 
 /// List the snapshots, oldest first
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  statefork list\n  statefork --json list")]
-pub(crate) struct List {}
+#[command(
+    after_help = "Filters, all of which must hold:\n  label=KEY, label=KEY=VALUE\n  branch=NAME     \
+                  the branch's head and its ancestors\n  since=WHEN      made then or later: a time, \
+                  a date, or how long ago\n  before=WHEN     made earlier\n\nExample:\n  statefork \
+                  list\n  statefork list --filter label=ticket=42 --filter since=2h\n  statefork \
+                  --json list"
+)]
+pub(crate) struct List {
+    /// Only those that fit; may be given several times
+    #[arg(long, value_name = "FILTER")]
+    filter: Vec<Filter>,
+}
 
 #[derive(Serialize)]
 struct ListDocument {
-    snapshots: Vec<Node>,
+    snapshots: Vec<documents::Node>,
 }
 
 impl List {
     pub(crate) fn run(&self, call: &Call<'_>) -> Result<()> {
         let opened = call.read()?;
-        let snapshots = opened.environment.list()?;
+        let all = opened.environment.list()?;
+        let is_empty = all.is_empty();
+        let nodes = Filters(&self.filter).choose(all)?;
         let runtime = opened.environment.runtime_name();
         let document = || ListDocument {
-            snapshots: snapshots
+            snapshots: nodes
                 .iter()
-                .map(|snapshot| Node::of(snapshot, runtime))
+                .map(|node| documents::Node::of(node, runtime))
                 .collect(),
         };
-        call.answer(document, |layout| shown(&snapshots, layout))?;
-        if snapshots.is_empty() && !call.session.output.json {
+        call.answer(document, |layout| shown(&nodes, layout))?;
+        if is_empty && !call.session.output.json {
             call.session
                 .output
                 .remark("no snapshots: `statefork up IMAGE` makes the first");
@@ -40,28 +53,26 @@ impl List {
     }
 }
 
-fn shown(snapshots: &[Snapshot], layout: Layout) -> String {
-    if snapshots.is_empty() {
+/// The names that lead to a snapshot; a branch has a star.
+pub(super) fn names(node: &Node) -> Vec<String> {
+    let branches = node.branches.iter().map(|branch| format!("{branch}*"));
+    node.tags.iter().cloned().chain(branches).collect()
+}
+
+fn shown(nodes: &[Node], layout: Layout) -> String {
+    if nodes.is_empty() {
         return String::new();
     }
-    let rows = snapshots.iter().map(|snapshot| {
-        let mut names = snapshot.tags.clone();
-        for branch in &snapshot.branches {
-            names.push(format!("{branch}*"));
-        }
+    let rows = nodes.iter().map(|node| {
         [
-            snapshot.id.to_string(),
-            snapshot
-                .parent
+            node.id.to_string(),
+            node.parent
                 .as_ref()
                 .map_or_else(|| "-".to_owned(), ToString::to_string),
-            names.join(" "),
-            time(snapshot.created_at),
-            size(snapshot.size_bytes),
-            snapshot
-                .message
-                .as_deref()
-                .map_or_else(String::new, first_line),
+            names(node).join(" "),
+            time(node.created_at),
+            size(node.size_bytes),
+            node.message.as_deref().map_or_else(String::new, first_line),
         ]
     });
     table(
@@ -72,12 +83,12 @@ fn shown(snapshots: &[Snapshot], layout: Layout) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use jiff::Timestamp;
     use statefork_core::{SnapshotId, SnapshotKind};
-    use statefork_runtime::{Capture, ContainerSpec};
 
     use super::*;
     use crate::style::Style;
@@ -87,42 +98,38 @@ pub(super) mod tests {
         width: None,
     };
 
-    pub(in crate::commands) fn snapshot(parent: Option<&Snapshot>) -> Snapshot {
-        Snapshot {
+    pub(crate) fn node(parent: Option<&Node>) -> Node {
+        Node {
             id: SnapshotId::random(),
             parent: parent.map(|parent| parent.id.clone()),
             kind: SnapshotKind::Filesystem,
             message: None,
             tags: Vec::new(),
             branches: Vec::new(),
+            labels: BTreeMap::new(),
             created_at: Timestamp::UNIX_EPOCH + Duration::from_micros(1_764_000_000_123_456),
             size_bytes: 16_400_000,
             unique_bytes: 16_400_000,
-            spec: ContainerSpec::default(),
-            not_held: Vec::new(),
-            capture: Capture {
-                format: 1,
-                data: serde_json::Value::Null,
-            },
         }
     }
 
     #[test]
     fn snapshots_are_a_table() {
-        let base = Snapshot {
+        let base = Node {
             tags: vec!["base".to_owned()],
-            ..snapshot(None)
+            ..node(None)
         };
-        let child = Snapshot {
+        let child = Node {
+            tags: vec!["v1".to_owned()],
             branches: vec!["main".to_owned()],
             message: Some("it's \"done\"\nand more".to_owned()),
-            ..snapshot(Some(&base))
+            ..node(Some(&base))
         };
         insta::with_settings!({filters => vec![(r"[0-9a-f]{12}", "ID__________")]}, {
             insta::assert_snapshot!(shown(&[base, child], PLAIN), @r#"
-            ID            PARENT        NAMES  CREATED               SIZE      MESSAGE
-            ID__________  -             base   2025-11-24 16:00:00Z  16.40 MB
-            ID__________  ID__________  main*  2025-11-24 16:00:00Z  16.40 MB  it's "done" …
+            ID            PARENT        NAMES     CREATED               SIZE      MESSAGE
+            ID__________  -             base      2025-11-24 16:00:00Z  16.40 MB
+            ID__________  ID__________  v1 main*  2025-11-24 16:00:00Z  16.40 MB  it's "done" …
             "#);
         });
         assert_eq!(shown(&[], PLAIN), "");

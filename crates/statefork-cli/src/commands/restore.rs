@@ -2,6 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
+use statefork_core::environment::{RestoreReport, RestoreRequest};
 
 use crate::call::Call;
 use crate::documents::{Port, Took, ports};
@@ -15,12 +16,16 @@ use crate::text;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  statefork restore HEAD\n  statefork restore base\n  statefork \
-                        restore 4f1c~2"
+                        restore --save 4f1c~2\n  statefork restore -"
 )]
 pub(crate) struct Restore {
-    /// The snapshot: HEAD, base, a branch, an id or its first digits; ^ and ~N go to ancestors
+    /// The snapshot: HEAD, a branch, a tag, an id or its first digits; ^ and ~N go to ancestors,
+    /// @{N} to where the head was N moves ago, and - is @{1}
     #[arg(value_name = "REV")]
     revision: String,
+    /// Take a snapshot of what changed first
+    #[arg(long)]
+    save: bool,
 }
 
 #[derive(Serialize)]
@@ -29,6 +34,7 @@ struct RestoreDocument {
     branch: String,
     container: String,
     ports: Vec<Port>,
+    saved: Option<String>,
     #[serde(flatten)]
     took: Took,
 }
@@ -36,26 +42,40 @@ struct RestoreDocument {
 impl Restore {
     pub(crate) async fn run(&self, call: &Call<'_>) -> Result<()> {
         let opened = call.open()?;
-        let work = opened.environment.restore(&self.revision);
+        let request = RestoreRequest {
+            revision: self.revision.clone(),
+            save: self.save,
+        };
+        let work = opened.environment.restore(&request);
         let during = format!("restoring {}", self.revision);
         let report = opened.progress.during(&during, work).await?;
-        let document = RestoreDocument {
-            id: report.id.to_string(),
-            branch: report.branch.clone(),
-            container: report.container.to_string(),
-            ports: ports(&report.ports),
-            took: (&report.timing).into(),
-        };
-        call.answer(
-            || &document,
-            |_| {
-                format!(
-                    "restored {} in {}: container {}\n",
-                    report.id,
-                    text::duration(report.timing.usable),
-                    report.container.short()
-                )
-            },
-        )
+        answer(call, &report)
     }
+}
+
+/// Answers with what a branch was brought back to.
+pub(super) fn answer(call: &Call<'_>, report: &RestoreReport) -> Result<()> {
+    let document = || RestoreDocument {
+        id: report.id.to_string(),
+        branch: report.branch.clone(),
+        container: report.container.to_string(),
+        ports: ports(&report.ports),
+        saved: report.saved.as_ref().map(ToString::to_string),
+        took: (&report.timing).into(),
+    };
+    call.answer(document, |_| shown(report))
+}
+
+fn shown(report: &RestoreReport) -> String {
+    let mut text = String::new();
+    if let Some(saved) = &report.saved {
+        text.push_str(&format!("saved as {saved}\n"));
+    }
+    text.push_str(&format!(
+        "restored {} in {}: container {}\n",
+        report.id,
+        text::duration(report.timing.usable),
+        report.container.short()
+    ));
+    text
 }

@@ -8,7 +8,7 @@ use statefork_core::Snapshot;
 use statefork_runtime::{ContainerSpec, Limits, Mount, MountSource, Network};
 
 use crate::call::Call;
-use crate::documents::{Node, NotHeldPaths};
+use crate::documents::{self, NotHeldPaths};
 use crate::failure::Result;
 use crate::text::{Layout, fields, printable, size, time};
 
@@ -24,7 +24,7 @@ pub(crate) struct Show {
 #[derive(Serialize)]
 struct ShowDocument {
     #[serde(flatten)]
-    node: Node,
+    node: documents::Node,
     spec: Spec,
     not_held: NotHeldPaths,
 }
@@ -84,7 +84,7 @@ impl Show {
         let opened = call.read()?;
         let snapshot = opened.environment.show(&self.revision)?;
         let document = ShowDocument {
-            node: Node::of(&snapshot, opened.environment.runtime_name()),
+            node: documents::Node::of(&snapshot, opened.environment.runtime_name()),
             spec: (&snapshot.spec).into(),
             not_held: NotHeldPaths(snapshot.not_held.clone()),
         };
@@ -104,6 +104,8 @@ fn shown(snapshot: &Snapshot, layout: Layout) -> String {
         format!("{} at {}{suffix}", mount.source, mount.target.display())
     });
     let not_held = snapshot.not_held.iter();
+    let labels = snapshot.labels.iter();
+    let labels = labels.map(|(key, value)| format!("{key}={value}"));
     let words = |words: &Option<Vec<String>>| words.as_ref().map(shell_words::join);
     let mut shown = vec![
         ("id", snapshot.id.to_string()),
@@ -117,6 +119,7 @@ fn shown(snapshot: &Snapshot, layout: Layout) -> String {
         ("kind", snapshot.kind.as_str().to_owned()),
         ("message", snapshot.message.clone().unwrap_or_default()),
         ("tags", list(snapshot.tags.clone())),
+        ("labels", list(labels.collect())),
         ("head of", list(snapshot.branches.clone())),
         ("created", time(snapshot.created_at)),
         (
@@ -153,15 +156,19 @@ fn shown(snapshot: &Snapshot, layout: Layout) -> String {
 
 #[cfg(test)]
 mod tests {
-    use statefork_core::NotHeld;
-    use statefork_runtime::{EnvVar, MountKind};
+    use statefork_core::{Node, NotHeld};
+    use statefork_runtime::{Capture, EnvVar, MountKind};
 
-    use super::super::list::tests::{PLAIN, snapshot};
+    use super::super::list::tests::{PLAIN, node};
     use super::*;
 
     fn with_secret() -> Snapshot {
         Snapshot {
-            message: Some("two\nlines".to_owned()),
+            node: Node {
+                message: Some("two\nlines".to_owned()),
+                labels: [("ticket".to_owned(), "42".to_owned())].into(),
+                ..node(None)
+            },
             spec: ContainerSpec {
                 command: Some(vec!["sh".to_owned(), "-c".to_owned(), "a b".to_owned()]),
                 env: vec![EnvVar {
@@ -175,7 +182,10 @@ mod tests {
                 kind: MountKind::Volume,
                 writable: true,
             }],
-            ..snapshot(None)
+            capture: Capture {
+                format: 1,
+                data: serde_json::Value::Null,
+            },
         }
     }
 
@@ -189,6 +199,7 @@ mod tests {
             message     two
                         lines
             tags        none
+            labels      ticket=42
             head of     none
             created     2025-11-24 16:00:00Z
             size        16.40 MB, 16.40 MB of it alone
@@ -207,7 +218,7 @@ mod tests {
     fn no_value_of_an_environment_variable_is_in_the_document() {
         let snapshot = with_secret();
         let document = ShowDocument {
-            node: Node::of(&snapshot, "fake"),
+            node: documents::Node::of(&snapshot, "fake"),
             spec: (&snapshot.spec).into(),
             not_held: NotHeldPaths(snapshot.not_held.clone()),
         };

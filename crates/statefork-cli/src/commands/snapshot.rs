@@ -1,5 +1,7 @@
 //! `snapshot`: capture the current container.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde::Serialize;
 use statefork_core::environment::{SnapshotReport, SnapshotRequest};
@@ -13,7 +15,10 @@ use crate::text;
 ///
 /// Prints the snapshot's id.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  statefork snapshot -m 'before the upgrade'")]
+#[command(
+    after_help = "Example:\n  statefork snapshot -m 'before the upgrade'\n  statefork snapshot -t \
+                  v1 --label ticket=42"
+)]
 pub(crate) struct Snapshot {
     #[command(flatten)]
     settings: SnapshotSettings,
@@ -25,6 +30,12 @@ pub(crate) struct SnapshotSettings {
     /// What to remember it by
     #[arg(short, long)]
     message: Option<String>,
+    /// Name it
+    #[arg(short, long, value_name = "NAME")]
+    tag: Option<String>,
+    /// Label it; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_label)]
+    label: Vec<(String, String)>,
     /// Do not freeze the processes meanwhile; files may then be of different moments
     #[arg(long)]
     no_pause: bool,
@@ -39,6 +50,7 @@ pub(crate) struct SnapshotDocument {
     branch: String,
     message: Option<String>,
     tags: Vec<String>,
+    labels: BTreeMap<String, String>,
     created_at: String,
     size_bytes: u64,
     not_held: NotHeldPaths,
@@ -50,6 +62,8 @@ impl SnapshotSettings {
     pub(crate) fn request(&self) -> SnapshotRequest {
         SnapshotRequest {
             message: self.message.clone(),
+            tag: self.tag.clone(),
+            labels: self.label.iter().cloned().collect(),
             pause: !self.no_pause,
         }
     }
@@ -65,6 +79,7 @@ impl From<&SnapshotReport> for SnapshotDocument {
             branch: report.branch.clone(),
             message: snapshot.message.clone(),
             tags: snapshot.tags.clone(),
+            labels: snapshot.labels.clone(),
             created_at: time(snapshot.created_at),
             size_bytes: snapshot.size_bytes,
             not_held: NotHeldPaths(snapshot.not_held.clone()),
@@ -97,4 +112,26 @@ pub(crate) fn answer(call: &Call<'_>, report: &SnapshotReport, what: &str) -> Re
         ));
     }
     Ok(())
+}
+
+/// `KEY=VALUE`; the value may be empty, and may hold `=`.
+fn parse_label(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a label is KEY=VALUE"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_keys_with_values() {
+        let label = |key: &str, value: &str| Ok((key.to_owned(), value.to_owned()));
+        assert_eq!(parse_label("a=b=c"), label("a", "b=c"));
+        assert_eq!(parse_label("a="), label("a", ""));
+        assert!(parse_label("a").is_err());
+        assert!(parse_label("=b").is_err());
+    }
 }

@@ -6,7 +6,7 @@ use statefork_core::environment::{self, LiveState};
 use statefork_runtime::{Change, ChangeKind, Container, ContainerState};
 
 use crate::call::Call;
-use crate::documents::{Port, UnfinishedOperation, ports, time};
+use crate::documents::{self, Port, UnfinishedOperation, ports, time};
 use crate::failure::Result;
 use crate::text::{self, Layout, count, fields, first_line, printable};
 
@@ -94,12 +94,7 @@ fn document(runtime: &'static str, status: Option<&environment::Status>) -> Stat
             changes,
             forwarding,
         } => StatusDocument {
-            state: match container.state {
-                ContainerState::Created => "created",
-                ContainerState::Running => "running",
-                ContainerState::Paused => "paused",
-                ContainerState::Exited { .. } => "exited",
-            },
+            state: documents::state(container.state),
             exit_code: match container.state {
                 ContainerState::Exited { code } => code,
                 _ => None,

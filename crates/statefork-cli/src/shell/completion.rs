@@ -1,8 +1,8 @@
-//! What Tab completes: commands, their options, revisions.
+//! What Tab completes: commands, their options, revisions, branches, tags.
 
 use clap::CommandFactory;
 use reedline::{Completer, CompletionResult, Span, Suggestion};
-use statefork_core::Environment;
+use statefork_core::{Environment, Node};
 
 use crate::arguments;
 use crate::text::first_line;
@@ -30,24 +30,93 @@ impl Completion {
         }
     }
 
-    /// Names of snapshots, the newest first. Without a store there is nothing to complete, which
-    /// the next command will tell.
-    fn revisions(&self) -> Vec<Word> {
-        let word = |text: &str, about: &str| Word {
-            text: text.to_owned(),
-            about: Some(about.to_owned()),
+    /// What there is to name. Without a store there is nothing to complete, which the next command
+    /// will tell.
+    fn names(&self) -> Names {
+        Names::of(&self.environment.list().unwrap_or_default())
+    }
+}
+
+/// What can be named.
+#[derive(Default)]
+struct Names {
+    branches: Vec<Word>,
+    tags: Vec<Word>,
+    /// The newest first.
+    ids: Vec<Word>,
+}
+
+impl Names {
+    fn of(nodes: &[Node]) -> Self {
+        let mut names = Self::default();
+        for node in nodes.iter().rev() {
+            let message = node.message.as_deref().map(first_line);
+            let about = |what: &str| match &message {
+                Some(message) => Some(format!("{what}: {message}")),
+                None => Some(format!("{what}: {}", node.id)),
+            };
+            let word = |text: &String, about| Word {
+                text: text.clone(),
+                about,
+            };
+            let branches = node.branches.iter();
+            names
+                .branches
+                .extend(branches.map(|name| word(name, about("branch"))));
+            let tags = node.tags.iter();
+            names.tags.extend(tags.map(|name| word(name, about("tag"))));
+            names.ids.push(word(&node.id.to_string(), message));
+        }
+        names
+            .branches
+            .sort_by(|one, other| one.text.cmp(&other.text));
+        names.tags.sort_by(|one, other| one.text.cmp(&other.text));
+        names
+    }
+
+    /// What can stand for an argument.
+    fn for_argument(self, named: Named) -> Vec<Word> {
+        match named {
+            Named::Branch => self.branches,
+            Named::Tag => self.tags,
+            Named::Revision => {
+                let head = Word {
+                    text: "HEAD".to_owned(),
+                    about: Some("the last snapshot".to_owned()),
+                };
+                [vec![head], self.branches, self.tags, self.ids].concat()
+            }
+        }
+    }
+}
+
+/// What an argument names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    Branch,
+    Tag,
+    Revision,
+}
+
+impl Named {
+    /// What the positional argument at a place of a command names, by its id.
+    fn by(command: &clap::Command, place: usize) -> Option<Self> {
+        let mut positionals = command.get_positionals();
+        let argument = match positionals.nth(place) {
+            Some(argument) => argument,
+            // The last may take more than one.
+            None => command.get_positionals().last().filter(|argument| {
+                argument
+                    .get_num_args()
+                    .is_some_and(|range| range.max_values() > 1)
+            })?,
         };
-        let mut words = vec![
-            word("HEAD", "the last snapshot"),
-            word("base", "the image"),
-            word(self.environment.branch_name(), "the branch's head"),
-        ];
-        let snapshots = self.environment.list().unwrap_or_default();
-        words.extend(snapshots.iter().rev().map(|snapshot| Word {
-            text: snapshot.id.to_string(),
-            about: snapshot.message.as_deref().map(first_line),
-        }));
-        words
+        match argument.get_id().as_str() {
+            "branch" => Some(Self::Branch),
+            "tag" => Some(Self::Tag),
+            "revision" => Some(Self::Revision),
+            _ => None,
+        }
     }
 }
 
@@ -57,7 +126,7 @@ impl Completer for Completion {
         let start = before.rfind(char::is_whitespace).map_or(0, |at| at + 1);
         let (earlier, begun) = before.split_at(start);
         let earlier: Vec<_> = earlier.split_whitespace().collect();
-        let words = words(&self.commands, &earlier, begun, || self.revisions());
+        let words = words(&self.commands, &earlier, begun, || self.names());
         let suggestions: Vec<_> = words
             .into_iter()
             .map(|word| Suggestion {
@@ -77,13 +146,14 @@ fn words(
     commands: &clap::Command,
     earlier: &[&str],
     begun: &str,
-    revisions: impl FnOnce() -> Vec<Word>,
+    names: impl FnOnce() -> Names,
 ) -> Vec<Word> {
     let mut command = commands;
     let mut arguments = 0;
     for word in earlier {
         match command.find_subcommand(word) {
             Some(inner) => command = inner,
+            None if word.starts_with('-') && *word != "-" => {}
             None => arguments += 1,
         }
     }
@@ -98,8 +168,8 @@ fn words(
                 })
             })
             .collect()
-    } else if arguments == 0 && takes_revision(command) {
-        revisions()
+    } else if let Some(named) = Named::by(command, arguments) {
+        names().for_argument(named)
     } else {
         command
             .get_subcommands()
@@ -114,44 +184,62 @@ fn words(
     words
 }
 
-fn takes_revision(command: &clap::Command) -> bool {
-    command
-        .get_positionals()
-        .any(|argument| argument.get_id() == "revision")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::list::tests::node;
 
+    /// On a graph with one branch, `trial`, and the tags `base` and `v1`.
     fn completed(line: &str) -> Vec<String> {
         let mut commands = arguments::Line::command();
         commands.build();
         let (earlier, begun) = line.rsplit_once(' ').unwrap_or(("", line));
         let earlier: Vec<_> = earlier.split_whitespace().collect();
-        let revisions = || {
-            ["HEAD", "base", "4f1c00000000"]
-                .map(|text| Word {
-                    text: text.to_owned(),
-                    about: None,
-                })
-                .into()
+        let base = Node {
+            tags: vec!["base".to_owned()],
+            ..node(None)
         };
-        words(&commands, &earlier, begun, revisions)
+        let child = Node {
+            tags: vec!["v1".to_owned()],
+            branches: vec!["trial".to_owned()],
+            ..node(Some(&base))
+        };
+        let ids = [base.id.to_string(), child.id.to_string()];
+        words(&commands, &earlier, begun, || Names::of(&[base, child]))
             .into_iter()
-            .map(|word| word.text)
+            .map(|word| match ids.iter().position(|id| *id == word.text) {
+                Some(place) => format!("ID{place}"),
+                None => word.text,
+            })
             .collect()
     }
 
     #[test]
-    fn commands_options_and_revisions_complete() {
+    fn commands_and_options_complete() {
         assert_eq!(completed("sn"), ["snapshot"]);
         assert_eq!(completed("ex"), ["exec", "exit"]);
-        assert_eq!(completed("restore "), ["HEAD", "base", "4f1c00000000"]);
-        assert_eq!(completed("show 4f"), ["4f1c00000000"]);
-        assert_eq!(completed("restore HEAD "), [""; 0]);
         assert_eq!(completed("down --p"), ["--purge"]);
         assert_eq!(completed("config ch"), ["check"]);
+        assert_eq!(completed("branch r"), ["rm", "rename"]);
         assert_eq!(completed("help li"), ["list"]);
+        // Commands for shims are none for people.
+        assert_eq!(completed("rec"), [""; 0]);
+    }
+
+    #[test]
+    fn what_can_be_named_completes() {
+        let revisions = ["HEAD", "trial", "base", "v1", "ID1", "ID0"];
+        assert_eq!(completed("restore "), revisions);
+        assert_eq!(completed("restore --save "), revisions);
+        assert_eq!(completed("show H"), ["HEAD"]);
+        assert_eq!(completed("restore HEAD "), [""; 0]);
+        assert_eq!(completed("rm v1 ba"), ["base"]);
+        assert_eq!(completed("tag "), ["base", "v1"]);
+        assert_eq!(completed("tag -d v"), ["v1"]);
+        assert_eq!(completed("tag new H"), ["HEAD"]);
+        assert_eq!(completed("switch "), ["trial"]);
+        assert_eq!(completed("branch rm t"), ["trial"]);
+        assert_eq!(completed("branch promote "), ["trial"]);
+        assert_eq!(completed("branch rename trial "), [""; 0]);
     }
 }

@@ -8,6 +8,7 @@ use reedline::{
     Prompt, PromptEditMode, PromptHistorySearch, Reedline, ReedlineEvent, ReedlineMenu, Signal,
     default_emacs_keybindings,
 };
+use statefork_core::MAIN;
 use tokio::runtime::Runtime;
 
 use super::completion::Completion;
@@ -38,9 +39,11 @@ pub(super) fn run(runtime: &Runtime, session: &Session) -> Result<u8> {
     if let Err(failure) = bring_up::bring_up(runtime, session) {
         session.output.tell(&failure);
     }
+    super::keep_branch(runtime, session)?;
     let mut editor = editor(runtime, session, style)?;
     while !session.interrupts.ending() {
-        let signal = editor.read_line(&StateForkPrompt).map_err(terminal_error)?;
+        let prompt = StateForkPrompt::on(session.branch()?);
+        let signal = editor.read_line(&prompt).map_err(terminal_error)?;
         match signal {
             Signal::Success(line) => {
                 editor.sync_history().map_err(|source| Failure::Io {
@@ -98,11 +101,24 @@ fn terminal_error(source: io::Error) -> Failure {
     }
 }
 
-struct StateForkPrompt;
+struct StateForkPrompt {
+    text: String,
+}
+
+impl StateForkPrompt {
+    /// Names the branch unless it is `main`.
+    fn on(branch: Option<String>) -> Self {
+        let text = match branch.filter(|name| name != MAIN) {
+            Some(name) => format!("StateFork ({name}) > "),
+            None => "StateFork > ".to_owned(),
+        };
+        Self { text }
+    }
+}
 
 impl Prompt for StateForkPrompt {
     fn render_prompt_left(&self) -> Cow<'_, str> {
-        Cow::Borrowed("StateFork > ")
+        Cow::Borrowed(&self.text)
     }
 
     fn render_prompt_right(&self) -> Cow<'_, str> {

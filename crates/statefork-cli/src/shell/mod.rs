@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use crate::arguments::{self, LineCommand, NoCommand};
+use crate::call::Call;
 use crate::commands::shell::Shell;
 use crate::exit_code;
 use crate::failure::Result;
@@ -41,6 +42,16 @@ pub(crate) fn run(runtime: &Runtime, session: &mut Session, arguments: &Shell) -
         false => script::run(runtime, session, arguments.fail_fast),
     };
     run::code_of(&session.output, session.environment_name(), outcome)
+}
+
+/// From now on the shell has a branch of its own: the current one of this moment, unless it was
+/// asked for another.
+fn keep_branch(runtime: &Runtime, session: &Session) -> Result<()> {
+    let name = run::with_call(runtime, session, async |call: &Call<'_>| {
+        Ok(call.environment()?.environment.branch_name()?)
+    })?;
+    session.set_branch(&name);
+    Ok(())
 }
 
 /// Runs one line. Whatever fails is told here.

@@ -19,6 +19,7 @@ pub(super) fn run(runtime: &Runtime, session: &mut Session, fail_fast: bool) -> 
     session.output.compact = true;
     session.config()?;
     let mut failed = false;
+    super::keep_branch(runtime, session)?;
     if let Err(failure) = bring_up::bring_up(runtime, session) {
         // Not on standard output: there each line has one document, and this was no line.
         session.output.tell(&failure);

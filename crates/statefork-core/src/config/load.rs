@@ -30,6 +30,8 @@ pub struct Flags {
     pub environment: Option<String>,
     /// `-r`, `--runtime`.
     pub runtime: Option<String>,
+    /// `-b`, `--branch`.
+    pub branch: Option<String>,
 }
 
 /// Everything that a configuration is made from.
@@ -156,7 +158,7 @@ impl Sources {
             problem: Box::new(problem),
         };
         if let Some(name) = self.variable("STATEFORK_ENVIRONMENT") {
-            config.environment = environment(&name.to_string_lossy())
+            config.environment = parsed("environment", &name.to_string_lossy())
                 .map_err(|problem| fail("STATEFORK_ENVIRONMENT", problem))?;
             config.came("environment", origin("STATEFORK_ENVIRONMENT"));
         }
@@ -164,6 +166,12 @@ impl Sources {
             config.runtime = known_runtime(&name.to_string_lossy(), self.known_runtimes)
                 .map_err(|problem| fail("STATEFORK_RUNTIME", problem))?;
             config.came("runtime", origin("STATEFORK_RUNTIME"));
+        }
+        if let Some(name) = self.variable("STATEFORK_BRANCH") {
+            let branch = parsed("branch", &name.to_string_lossy())
+                .map_err(|problem| fail("STATEFORK_BRANCH", problem))?;
+            config.branch = Some(branch);
+            config.came("branch", origin("STATEFORK_BRANCH"));
         }
         Ok(())
     }
@@ -182,7 +190,7 @@ impl Sources {
         }
         if let Some(name) = &self.flags.environment {
             config.environment =
-                environment(name).map_err(|problem| fail("--environment", problem))?;
+                parsed("environment", name).map_err(|problem| fail("--environment", problem))?;
             config.came("environment", origin("--environment"));
         }
         if let Some(name) = &self.flags.runtime {
@@ -190,13 +198,18 @@ impl Sources {
                 .map_err(|problem| fail("--runtime", problem))?;
             config.came("runtime", origin("--runtime"));
         }
+        if let Some(name) = &self.flags.branch {
+            let branch = parsed("branch", name).map_err(|problem| fail("--branch", problem))?;
+            config.branch = Some(branch);
+            config.came("branch", origin("--branch"));
+        }
         Ok(())
     }
 }
 
 impl Config {
     /// Puts a configuration together: built-in defaults, one file, `STATEFORK_HOME`,
-    /// `STATEFORK_ENVIRONMENT`, `STATEFORK_RUNTIME`, flags; later wins.
+    /// `STATEFORK_ENVIRONMENT`, `STATEFORK_RUNTIME`, `STATEFORK_BRANCH`, flags; later wins.
     ///
     /// The file is `--config FILE`, else `statefork.yaml` in the working directory, else
     /// `statefork/statefork.yaml` in `$XDG_CONFIG_HOME`, else `/etc/statefork/statefork.yaml`, else
@@ -225,10 +238,12 @@ impl Config {
             home: PathBuf::new(),
             environment: DEFAULT_ENVIRONMENT.to_owned(),
             runtime: DEFAULT_RUNTIME.to_owned(),
+            branch: None,
             application: Application::default(),
             readiness: None,
             stop_timeout: Duration::from_secs(10),
             lock_timeout: Duration::from_secs(10),
+            freeze_timeout: Duration::from_secs(30),
             api_timeout: Duration::from_secs(120),
             sockets: BTreeMap::new(),
             unset: Vec::new(),
@@ -242,9 +257,10 @@ impl Config {
     }
 }
 
-fn environment(name: &str) -> Result<String, Problem> {
+/// A name that is the value of `key`.
+fn parsed(key: &str, name: &str) -> Result<String, Problem> {
     parse_name(name).map_err(|value| Problem::Value {
-        key: "environment".to_owned(),
+        key: key.to_owned(),
         value,
     })
 }

@@ -50,6 +50,8 @@ pub struct Config {
     pub environment: String,
     /// The runtime's name, one of the known ones.
     pub runtime: String,
+    /// The branch that is asked for; `None`: the environment's current one.
+    pub branch: Option<String>,
     /// What `up` starts.
     pub application: Application,
     /// When the application counts as ready; `None`: a TCP connection to the first container
@@ -59,6 +61,8 @@ pub struct Config {
     pub stop_timeout: Duration,
     /// How long a command waits for another one's lock.
     pub lock_timeout: Duration,
+    /// How long an application may be frozen before it is thawed, come what may.
+    pub freeze_timeout: Duration,
     /// The limit of each call to a daemon.
     pub api_timeout: Duration,
     /// The sockets of the runtimes that the file has a section for, absolute.

@@ -36,6 +36,7 @@ impl Config {
         };
         add("environment", json!(self.environment));
         add("runtime", json!(self.runtime));
+        add("branch", json!(self.branch));
         add("home", json!(self.home));
         let application = &self.application;
         add("image", json!(application.image));
@@ -74,6 +75,7 @@ impl Config {
         self.show_readiness(&mut add);
         add("stop.timeout", json!(show_duration(self.stop_timeout)));
         add("lock_timeout", json!(show_duration(self.lock_timeout)));
+        add("freeze_timeout", json!(show_duration(self.freeze_timeout)));
         add("api_timeout", json!(show_duration(self.api_timeout)));
         for (name, socket) in &self.sockets {
             add(&format!("runtimes.{name}.socket"), json!(socket));

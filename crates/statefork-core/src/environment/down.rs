@@ -6,14 +6,14 @@ use statefork_shim::Shim;
 use super::snapshot::SnapshotRequest;
 use super::{Begun, Environment};
 use crate::error::{CoreError, Result};
-use crate::model::{Branch, MAIN, OperationKind, SnapshotId};
+use crate::model::{Branch, OperationKind, SnapshotId};
 use crate::operation::{Recorder, Timing};
 use crate::store::EnvironmentRecord;
 
 /// How to bring down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DownRequest {
-    /// Take a snapshot first.
+    /// Take a snapshot of each branch first.
     pub save: bool,
     /// Remove the snapshots and the images that we made too, and forget the environment.
     pub purge: bool,
@@ -22,8 +22,8 @@ pub struct DownRequest {
 /// An environment that is down.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DownReport {
-    /// The snapshot taken first.
-    pub saved: Option<SnapshotId>,
+    /// The snapshots taken first.
+    pub saved: Vec<SnapshotId>,
     /// How many containers were removed.
     pub containers: usize,
     /// How many snapshots were removed.
@@ -33,9 +33,9 @@ pub struct DownReport {
 }
 
 impl Environment {
-    /// Stops and removes the environment's containers; changes since the last snapshot are lost
-    /// unless saved. With `purge`, everything that we made for it goes; an image that was there
-    /// before stays.
+    /// Stops and removes the containers of all branches; changes since the last snapshot are lost
+    /// unless saved. With `purge`, everything that we made for the environment goes; an image that
+    /// was there before stays.
     pub async fn down(&self, request: DownRequest) -> Result<DownReport> {
         let begun = Begun::now();
         let outcome = self.down_inner(begun, request).await;
@@ -44,31 +44,42 @@ impl Environment {
     }
 
     async fn down_inner(&self, begun: Begun, request: DownRequest) -> Result<DownReport> {
-        let _locks = self.lock_whole(OperationKind::Down).await?;
+        let _lock = self.lock_whole(OperationKind::Down).await?;
         let mut report = DownReport {
-            saved: None,
+            saved: Vec::new(),
             containers: 0,
             snapshots: 0,
             timing: None,
         };
         let record = self.record()?;
-        let branch = self.store().branch(record.number, MAIN)?;
-        if branch.container.is_none() && !request.purge {
-            self.end_shim(&branch).await?;
+        let branches = self.store().branches(record.number)?;
+        if branches.iter().all(|branch| branch.container.is_none()) && !request.purge {
+            for branch in &branches {
+                self.end_shim(branch).await?;
+            }
             return Ok(report);
         }
-        if request.save && branch.container.is_some() {
-            let save = SnapshotRequest::default();
-            let saved = self.snapshot_locked(Begun::now(), &save).await?;
-            report.saved = Some(saved.snapshot.id);
+        if request.save {
+            for branch in branches.iter().filter(|branch| branch.container.is_some()) {
+                let save = SnapshotRequest::default();
+                let saved = self
+                    .snapshot_locked(Begun::now(), &branch.name, &save)
+                    .await?;
+                report.saved.push(saved.snapshot.node.id);
+            }
         }
-        let intent = self.intent(OperationKind::Down, begun, &[]);
+        let intent = self.intent(OperationKind::Down, begun, None, &[]);
         let recorder = Recorder::begin(self.store(), &intent)?;
+        if request.purge {
+            self.store().begin_purge(record.number)?;
+        }
         let outcome = async {
-            self.end_shim(&branch).await?;
-            report.containers = self.remove_container(&recorder, &branch).await?;
+            for branch in &branches {
+                report.containers += self.retire_branch(&recorder, branch).await?;
+            }
             if request.purge {
-                report.snapshots = self.purge(&recorder, &record, &branch).await?;
+                let purging = self.purge(&record);
+                report.snapshots = recorder.phases.time(Phase::Remove, purging).await?;
             }
             Ok(())
         };
@@ -78,7 +89,13 @@ impl Environment {
         Ok(report)
     }
 
-    async fn remove_container(&self, recorder: &Recorder<'_>, branch: &Branch) -> Result<usize> {
+    /// Ends a branch's shim and removes its container; how many that were.
+    pub(super) async fn retire_branch(
+        &self,
+        recorder: &Recorder<'_>,
+        branch: &Branch,
+    ) -> Result<usize> {
+        self.end_shim(branch).await?;
         let Some(live) = &branch.container else {
             return Ok(0);
         };
@@ -96,31 +113,29 @@ impl Environment {
         Ok(found)
     }
 
-    async fn purge(
-        &self,
-        recorder: &Recorder<'_>,
-        record: &EnvironmentRecord,
-        branch: &Branch,
-    ) -> Result<usize> {
+    /// Removes an environment's snapshots, images and objects, and forgets it; how many snapshots
+    /// that were. What is gone already is no error, so it can be taken up again.
+    pub(super) async fn purge(&self, record: &EnvironmentRecord) -> Result<usize> {
         let snapshots = self.store().snapshots(record.number)?;
-        let removed = snapshots.len();
-        let removing = async {
-            // What stands on others goes first.
-            for snapshot in snapshots.iter().rev() {
-                self.runtime.remove_capture(&snapshot.capture).await?;
-            }
-            let objects = self.store().objects(&self.name, self.runtime.name())?;
-            self.remove_objects(&objects).await
-        };
-        recorder.phases.time(Phase::Remove, removing).await?;
+        // What stands on others goes first.
+        for snapshot in snapshots.iter().rev() {
+            self.runtime.remove_capture(&snapshot.capture).await?;
+        }
+        let objects = self.store().objects(&self.name, self.runtime.name())?;
+        self.remove_objects(&objects).await?;
+        for branch in self.store().branches(record.number)? {
+            self.forget_shim(&branch).await?;
+        }
         self.store().remove_environment(record.number)?;
-        self.remove_shim_dir(branch)?;
-        Ok(removed)
+        Ok(snapshots.len())
     }
 
     /// Removes what the runtime still has of these objects: containers first, then images. An
     /// object is ours only with the random value *and* the type that were logged.
     pub(super) async fn remove_objects(&self, objects: &[(ObjectType, ObjectId)]) -> Result<()> {
+        if objects.is_empty() {
+            return Ok(());
+        }
         let ours = |kind: &Option<ObjectType>, object: &Option<ObjectId>| match (kind, object) {
             (Some(kind), Some(object)) => objects.iter().any(|(k, o)| k == kind && o == object),
             _ => false,
@@ -155,7 +170,9 @@ impl Environment {
         Ok(())
     }
 
-    fn remove_shim_dir(&self, branch: &Branch) -> Result<()> {
+    /// Ends the branch's shim and removes its folder.
+    pub(super) async fn forget_shim(&self, branch: &Branch) -> Result<()> {
+        self.end_shim(branch).await?;
         let dir = self.home.shim_dir(branch.number);
         match std::fs::remove_dir_all(&dir) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(CoreError::Io {

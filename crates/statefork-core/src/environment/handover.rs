@@ -22,7 +22,7 @@ use statefork_runtime::{
 };
 use statefork_shim::Shim;
 
-use super::Environment;
+use super::{Environment, RECOVER, THAW};
 use crate::error::{CoreError, Result};
 use crate::model::{Branch, LiveContainer, Snapshot};
 use crate::operation::Recorder;
@@ -70,12 +70,17 @@ impl Environment {
             shim.hold(record.settings.readiness.timeout + HOLD_MARGIN)
                 .await?;
         }
-        let retired = match self.retire(recorder, record, &old, successor).await {
+        let guarded = self.guard(&mut shim, &branch.name, &old).await;
+        let retired = match guarded {
+            Ok(()) => self.retire(recorder, record, &old, successor).await,
+            Err(error) => Err(error),
+        };
+        let retired = match retired {
             Ok(retired) => retired,
             Err(error) => return Err(error.and_then(release(&mut shim).await)),
         };
         let first = old.is_none();
-        match self
+        let outcome = match self
             .succeed(recorder, record, branch, successor, &mut shim, first)
             .await
         {
@@ -84,28 +89,67 @@ impl Environment {
                 Ok(live)
             }
             Err(error) => Err(error.and_then(self.bring_back(retired, branch, &mut shim).await)),
+        };
+        match (outcome, unguard(&mut shim).await) {
+            (Ok(live), Ok(())) => Ok(live),
+            (Ok(_), Err(error)) => Err(error),
+            (Err(error), unguarded) => Err(error.and_then(unguarded)),
         }
     }
 
-    /// The branch's shim, listening, if the branch has ports.
+    /// The branch's shim, listening on its ports; `None` where branches have none.
     pub(super) async fn shim(&self, branch: &Branch) -> Result<Option<Shim>> {
-        let listening = self.listen(branch.number, &branch.ports).await?;
+        let listening = self.listen(branch, &branch.ports).await?;
         Ok(listening.map(|(shim, _)| shim))
     }
 
-    /// A branch's shim, listening on `ports`, if there are any; with the ports as they were bound.
+    /// The branch's shim, listening on exactly these ports; with the ports as they were bound.
     pub(super) async fn listen(
         &self,
-        branch: i64,
+        branch: &Branch,
         ports: &[PortMapping],
     ) -> Result<Option<(Shim, Vec<PortMapping>)>> {
-        if ports.is_empty() {
-            return Ok(None);
-        }
-        let dir = self.home.shim_dir(branch);
-        let mut shim = Shim::ensure(&self.options.helper, &dir).await?;
+        let Some(programs) = &self.options.programs else {
+            return match ports {
+                [] => Ok(None),
+                _ => Err(CoreError::InvalidSettings {
+                    what: "published ports".to_owned(),
+                    reason: "there is no helper program that could serve them".to_owned(),
+                }),
+            };
+        };
+        let dir = self.home.shim_dir(branch.number);
+        let mut shim = Shim::ensure(&programs.helper, &dir).await?;
         let bound = shim.listen(ports).await?;
         Ok(Some((shim, bound)))
+    }
+
+    /// Has the shim look after the old container while it is frozen or stopped, should this process
+    /// die or take too long.
+    async fn guard(
+        &self,
+        shim: &mut Option<Shim>,
+        branch: &str,
+        old: &Option<(LiveContainer, Container)>,
+    ) -> Result<()> {
+        let (Some(shim), Some(programs), Some((live, _))) = (shim, &self.options.programs, old)
+        else {
+            return Ok(());
+        };
+        let worker = |command: &[&str]| {
+            let words = programs.worker.iter().map(String::as_str);
+            let branch = ["-b", branch];
+            words
+                .chain(branch)
+                .chain(command.iter().copied())
+                .map(ToOwned::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let recover = worker(&[RECOVER]);
+        let thaw = worker(&[THAW, live.id.as_str()]);
+        shim.guard(&recover, &thaw, self.options.freeze_timeout)
+            .await?;
+        Ok(())
     }
 
     async fn retire(
@@ -167,7 +211,7 @@ impl Environment {
             false => branch.ports.iter().map(|port| port.container).collect(),
         };
         let request = LaunchRequest {
-            name: self.container_name(&successor.object),
+            name: self.container_name(&branch.name, &successor.object),
             spec: successor.spec.clone(),
             labels: self.owner(&successor.object).labels(ObjectType::Container),
             publish: publish.into_iter().map(ContainerPort::tcp).collect(),
@@ -296,6 +340,13 @@ impl Environment {
                 container.id.short()
             ));
         }
+    }
+}
+
+async fn unguard(shim: &mut Option<Shim>) -> Result<()> {
+    match shim {
+        Some(shim) => Ok(shim.unguard().await?),
+        None => Ok(()),
     }
 }
 

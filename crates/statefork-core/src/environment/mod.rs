@@ -1,13 +1,19 @@
 //! An environment: one application on one runtime, and the graph of its versions.
 
+mod attempt;
+mod branches;
 mod down;
 mod handover;
 mod inside;
+mod lifecycle;
 mod read;
+mod recover;
+mod remove;
 mod restore;
 mod settings;
 mod snapshot;
 mod status;
+mod tags;
 mod up;
 
 use std::path::PathBuf;
@@ -20,15 +26,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{CoreError, Named, Result};
 use crate::home::Home;
-use crate::lock::{Lock, LockMode, LockRequest};
+use crate::lock::{Holder, Lock, LockMode, LockRequest, read_holder};
 use crate::model::{Branch, LiveContainer, MAIN, OperationKind};
-use crate::naming::{check_name, image_repository};
+use crate::naming::{check_name, image_repository, nearest};
 use crate::operation::Intent;
 use crate::store::{EnvironmentRecord, Store, random_id};
 
+pub use attempt::TryReport;
+pub use branches::{BranchList, BranchView};
 pub use down::{DownReport, DownRequest};
+pub use lifecycle::LifecycleReport;
 pub use read::Unfinished;
-pub use restore::RestoreReport;
+pub use remove::RemoveReport;
+pub use restore::{RestoreReport, RestoreRequest};
 pub use snapshot::{SnapshotReport, SnapshotRequest};
 pub use status::{LiveState, Status};
 pub use up::{ImageRequest, Requested, UpReport, UpRequest};
@@ -79,11 +89,29 @@ pub trait Observer: Send + Sync {
     fn notice(&self, text: &str);
 }
 
+/// The programs beside the one that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Programs {
+    /// The helper binary `statefork-shim`.
+    pub helper: PathBuf,
+    /// The main binary with the arguments that name this environment and its branch: what
+    /// [`RECOVER`] or [`THAW`] is appended to, to be run where a command has died.
+    pub worker: Vec<String>,
+}
+
+/// The worker command that takes the branch's locks and recovers.
+pub const RECOVER: &str = "recover";
+/// The worker command that unpauses the container whose id follows.
+pub const THAW: &str = "thaw";
+
 /// How operations are carried out.
 #[derive(Clone)]
 pub struct Options {
-    /// The helper binary `statefork-shim`.
-    pub helper: PathBuf,
+    /// The programs that a shim takes; `None`: branches have no shim, so they can have no ports,
+    /// and nobody looks after what a command that died has frozen.
+    pub programs: Option<Programs>,
+    /// How long an application may be frozen before it is thawed, come what may.
+    pub freeze_timeout: Duration,
     /// How long to wait for another process's lock.
     pub lock_timeout: Duration,
     /// How long a polite stop waits before it kills.
@@ -100,13 +128,17 @@ pub struct Environment {
     home: Arc<Home>,
     runtime: Arc<dyn Runtime>,
     name: String,
+    /// The branch that was asked for; else the environment's current one.
+    branch: Option<String>,
     options: Options,
 }
 
-/// Locks held by an operation.
-pub(crate) struct Locks {
+/// A branch that is locked, and the environment with it.
+pub(crate) struct Locked {
+    /// The branch's name.
+    pub(crate) branch: String,
     _environment: Lock,
-    _branch: Option<Lock>,
+    _branch: Lock,
 }
 
 /// The moment in which an operation was asked for.
@@ -128,18 +160,22 @@ pub(crate) struct Live {
 }
 
 impl Environment {
-    /// Names an environment. Nothing is read or contacted.
+    /// Names an environment, and the branch to work on: the environment's current one unless
+    /// given. Nothing is read or contacted.
     pub fn new(
         home: Arc<Home>,
         runtime: Arc<dyn Runtime>,
         name: &str,
+        branch: Option<&str>,
         options: Options,
     ) -> Result<Self> {
         check_name(name)?;
+        branch.map(check_name).transpose()?;
         Ok(Self {
             home,
             runtime,
             name: name.to_owned(),
+            branch: branch.map(ToOwned::to_owned),
             options,
         })
     }
@@ -154,9 +190,13 @@ impl Environment {
         self.runtime.name()
     }
 
-    /// The branch that commands work on.
-    pub fn branch_name(&self) -> &str {
-        MAIN
+    /// The name of the branch that commands work on.
+    pub fn branch_name(&self) -> Result<String> {
+        if let Some(branch) = &self.branch {
+            return Ok(branch.clone());
+        }
+        let record = self.store().environment(&self.name, self.runtime.name())?;
+        Ok(record.map_or_else(|| MAIN.to_owned(), |record| record.current))
     }
 
     fn store(&self) -> &Store {
@@ -185,6 +225,19 @@ impl Environment {
         })
     }
 
+    /// A branch of an environment, by name.
+    fn branch(&self, record: &EnvironmentRecord, name: &str) -> Result<Branch> {
+        if let Some(branch) = self.store().branch(record.number, name)? {
+            return Ok(branch);
+        }
+        let branches = self.store().branches(record.number)?;
+        Err(CoreError::NotFound {
+            what: Named::Branch,
+            name: name.to_owned(),
+            nearest: nearest(name, branches.into_iter().map(|branch| branch.name)),
+        })
+    }
+
     fn not_up(&self) -> CoreError {
         CoreError::NotUp {
             environment: self.name.clone(),
@@ -192,13 +245,17 @@ impl Environment {
         }
     }
 
-    /// The environment with its container; an error where there is none.
+    /// The environment with its branch's container; an error where there is none.
     async fn live(&self) -> Result<Live> {
+        self.live_on(&self.branch_name()?).await
+    }
+
+    async fn live_on(&self, branch: &str) -> Result<Live> {
         let record = self
             .store()
             .environment(&self.name, self.runtime.name())?
             .ok_or_else(|| self.not_up())?;
-        let branch = self.store().branch(record.number, MAIN)?;
+        let branch = self.branch(&record, branch)?;
         let live = branch.container.clone().ok_or_else(|| self.not_up())?;
         let container = self.runtime.inspect(&live.id).await?;
         let container = container.ok_or_else(|| CoreError::Lost {
@@ -216,13 +273,14 @@ impl Environment {
         &'a self,
         kind: OperationKind,
         begun: Begun,
+        branch: Option<&'a str>,
         objects: &'a [(ObjectType, ObjectId)],
     ) -> Intent<'a> {
         Intent {
             kind,
             environment: &self.name,
             runtime: self.runtime.name(),
-            branch: Some(MAIN),
+            branch,
             target: None,
             snapshot_kind: None,
             objects,
@@ -230,36 +288,79 @@ impl Environment {
         }
     }
 
-    /// Takes the locks of an operation on the branch.
-    async fn lock_branch(&self, kind: OperationKind) -> Result<Locks> {
-        let environment = self.lock_environment(kind, LockMode::Shared).await?;
-        let branch = Lock::acquire(LockRequest {
-            path: self.home.branch_lock(&self.name, self.runtime.name(), MAIN),
-            what: format!("branch {MAIN:?} of environment {:?}", self.name),
-            mode: LockMode::Exclusive,
-            command: kind.as_str(),
-            timeout: self.options.lock_timeout,
-        });
-        Ok(Locks {
+    /// Takes the locks of an operation on the branch, and recovers what an operation on it that
+    /// died has left.
+    async fn lock_branch(&self, kind: OperationKind) -> Result<Locked> {
+        let name = self.branch_name()?;
+        self.lock_named_branch(kind, name).await
+    }
+
+    async fn lock_named_branch(&self, kind: OperationKind, name: String) -> Result<Locked> {
+        let locked = self.lock_and_recover(kind.as_str(), name).await?;
+        self.tell_recovered()?;
+        Ok(locked)
+    }
+
+    /// `command` is what others are told who wait for the locks.
+    async fn lock_and_recover(&self, command: &'static str, name: String) -> Result<Locked> {
+        let dead = self.store().dead(&self.name, self.runtime.name())?;
+        if dead.iter().any(|operation| operation.branch.is_none()) {
+            // What concerned the whole environment is recovered by one at a time.
+            let _whole = self.lock_environment(command, LockMode::Exclusive).await?;
+            self.recover(None).await?;
+        }
+        let environment = self.lock_environment(command, LockMode::Shared).await?;
+        let branch = self.branch_lock(command, &name, self.options.lock_timeout);
+        let branch = self.options.cancel.or(branch).await?;
+        self.recover(Some(&name)).await?;
+        for other in dead.into_iter().filter_map(|operation| operation.branch) {
+            // Where somebody works on it, they have recovered it, or will.
+            if other != name
+                && let Ok(_lock) = self.branch_lock(command, &other, Duration::ZERO).await
+            {
+                self.recover(Some(&other)).await?;
+            }
+        }
+        Ok(Locked {
+            branch: name,
             _environment: environment,
-            _branch: Some(self.options.cancel.or(branch).await?),
+            _branch: branch,
         })
     }
 
-    /// Takes the locks of an operation on the environment as a whole.
-    async fn lock_whole(&self, kind: OperationKind) -> Result<Locks> {
-        Ok(Locks {
-            _environment: self.lock_environment(kind, LockMode::Exclusive).await?,
-            _branch: None,
+    async fn branch_lock(
+        &self,
+        command: &'static str,
+        name: &str,
+        timeout: Duration,
+    ) -> Result<Lock> {
+        Lock::acquire(LockRequest {
+            path: self.home.branch_lock(&self.name, self.runtime.name(), name),
+            what: format!("branch {name:?} of environment {:?}", self.name),
+            mode: LockMode::Exclusive,
+            command,
+            timeout,
         })
+        .await
     }
 
-    async fn lock_environment(&self, kind: OperationKind, mode: LockMode) -> Result<Lock> {
+    /// Takes the lock of an operation on the environment as a whole, and recovers everything that
+    /// operations that died have left.
+    async fn lock_whole(&self, kind: OperationKind) -> Result<Lock> {
+        let lock = self
+            .lock_environment(kind.as_str(), LockMode::Exclusive)
+            .await?;
+        self.recover(None).await?;
+        self.tell_recovered()?;
+        Ok(lock)
+    }
+
+    async fn lock_environment(&self, command: &'static str, mode: LockMode) -> Result<Lock> {
         let request = LockRequest {
             path: self.home.environment_lock(&self.name, self.runtime.name()),
             what: format!("environment {:?}", self.name),
             mode,
-            command: kind.as_str(),
+            command,
             timeout: self.options.lock_timeout,
         };
         let mut outcome = self.options.cancel.or(Lock::acquire(request)).await;
@@ -267,15 +368,28 @@ impl Environment {
             && holder.is_none()
         {
             // Held shared: whoever holds a branch holds the environment too.
-            let branch = self.home.branch_lock(&self.name, self.runtime.name(), MAIN);
-            *holder = crate::lock::read_holder(&branch);
+            *holder = self.branch_holder()?;
         }
         outcome
     }
 
+    /// Who holds a branch of the environment, as far as it says.
+    fn branch_holder(&self) -> Result<Option<Holder>> {
+        let Some(record) = self.store().environment(&self.name, self.runtime.name())? else {
+            return Ok(None);
+        };
+        let branches = self.store().branches(record.number)?;
+        Ok(branches.iter().find_map(|branch| {
+            let lock = self
+                .home
+                .branch_lock(&self.name, self.runtime.name(), &branch.name);
+            read_holder(&lock)
+        }))
+    }
+
     /// The name of a container of ours in the runtime.
-    fn container_name(&self, object: &ObjectId) -> String {
-        format!("statefork-{}-{MAIN}-{}", self.name, short(object))
+    fn container_name(&self, branch: &str, object: &ObjectId) -> String {
+        format!("statefork-{}-{branch}-{}", self.name, short(object))
     }
 
     /// The name and tag of an image of ours in the runtime.

@@ -2,7 +2,7 @@
 
 use super::Environment;
 use crate::error::Result;
-use crate::model::{MAIN, Operation, OperationKind, Snapshot};
+use crate::model::{Node, Operation, OperationKind, Snapshot, SnapshotId};
 use crate::stats::{StatRow, statistics};
 
 /// An operation whose process ended before it did.
@@ -22,19 +22,24 @@ impl Environment {
     }
 
     /// Its snapshots, oldest first; none if it does not exist.
-    pub fn list(&self) -> Result<Vec<Snapshot>> {
+    pub fn list(&self) -> Result<Vec<Node>> {
         match self.store().environment(&self.name, self.runtime.name())? {
-            Some(record) => self.store().snapshots(record.number),
+            Some(record) => self.store().nodes(record.number),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// The id of the snapshot that a revision names.
+    pub fn find(&self, revision: &str) -> Result<SnapshotId> {
+        let record = self.record()?;
+        self.resolve(&record, &self.branch_name()?, revision)
     }
 
     /// One snapshot.
     pub fn show(&self, revision: &str) -> Result<Snapshot> {
         let show = || {
             let record = self.record()?;
-            let branch = self.store().branch(record.number, MAIN)?;
-            let id = self.resolve(&record, &branch, revision)?;
+            let id = self.resolve(&record, &self.branch_name()?, revision)?;
             self.store().snapshot(record.number, &id)
         };
         show().map_err(|error| error.in_operation(format!("show {revision}")))
@@ -52,10 +57,13 @@ impl Environment {
 
     /// Operations that did not end and whose process is gone.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>> {
-        let rows = self.store().unfinished(&self.name, self.runtime.name())?;
+        let rows = self.store().dead(&self.name, self.runtime.name())?;
         Ok(rows
             .into_iter()
-            .map(|(operation, kind)| Unfinished { operation, kind })
+            .map(|dead| Unfinished {
+                operation: dead.seq,
+                kind: dead.kind,
+            })
             .collect())
     }
 

@@ -3,11 +3,32 @@
 use statefork_runtime::{ContainerId, ObjectType, PortMapping};
 
 use super::handover::Successor;
+use super::snapshot::SnapshotRequest;
 use super::{Begun, Environment, new_object};
-use crate::error::Result;
-use crate::model::{OperationKind, SnapshotId};
+use crate::error::{CoreError, Result};
+use crate::model::{MAIN, OperationKind, SnapshotId};
 use crate::operation::{Recorder, Timing};
 use crate::revision;
+use crate::store::EnvironmentRecord;
+
+/// How to restore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreRequest {
+    /// The revision.
+    pub revision: String,
+    /// Whether what changed since the last snapshot is kept in one of its own first.
+    pub save: bool,
+}
+
+impl RestoreRequest {
+    /// Brings the branch back to a revision; what changed since is lost.
+    pub fn to(revision: &str) -> Self {
+        Self {
+            revision: revision.to_owned(),
+            save: false,
+        }
+    }
+}
 
 /// A branch that was brought back to a snapshot.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +41,8 @@ pub struct RestoreReport {
     pub container: ContainerId,
     /// Its ports.
     pub ports: Vec<PortMapping>,
+    /// The snapshot that was taken first.
+    pub saved: Option<SnapshotId>,
     /// How long it took.
     pub timing: Timing,
 }
@@ -27,20 +50,57 @@ pub struct RestoreReport {
 impl Environment {
     /// Brings the branch's container back to a snapshot. The former container is lost only once the
     /// new one can be used; on failure it goes on.
-    pub async fn restore(&self, revision: &str) -> Result<RestoreReport> {
+    pub async fn restore(&self, request: &RestoreRequest) -> Result<RestoreReport> {
         let begun = Begun::now();
-        let outcome = self.restore_inner(begun, revision).await;
-        outcome.map_err(|error| error.in_operation(format!("restore {revision}")))
+        let outcome = self.restore_inner(begun, request).await;
+        outcome.map_err(|error| error.in_operation(format!("restore {}", request.revision)))
     }
 
-    async fn restore_inner(&self, begun: Begun, revision: &str) -> Result<RestoreReport> {
-        let _locks = self.lock_branch(OperationKind::Restore).await?;
+    async fn restore_inner(&self, begun: Begun, request: &RestoreRequest) -> Result<RestoreReport> {
+        let locked = self.lock_branch(OperationKind::Restore).await?;
+        self.restore_locked(begun, OperationKind::Restore, &locked.branch, request)
+            .await
+    }
+
+    /// Makes the head of a branch that of `main`, whose container is replaced by one from it. The
+    /// branch stays as it is.
+    pub async fn promote(&self, branch: &str) -> Result<RestoreReport> {
+        let begun = Begun::now();
+        let promoted = async {
+            let kind = OperationKind::BranchPromote;
+            let _locked = self.lock_named_branch(kind, MAIN.to_owned()).await?;
+            if branch == MAIN {
+                return Err(CoreError::MainBranch);
+            }
+            let head = self.branch(&self.record()?, branch)?.head;
+            let request = RestoreRequest::to(head.as_str());
+            self.restore_locked(begun, kind, MAIN, &request).await
+        };
+        let outcome: Result<_> = promoted.await;
+        outcome.map_err(|error| error.in_operation(format!("promote branch {branch:?}")))
+    }
+
+    async fn restore_locked(
+        &self,
+        begun: Begun,
+        kind: OperationKind,
+        branch: &str,
+        request: &RestoreRequest,
+    ) -> Result<RestoreReport> {
         let record = self.record()?;
-        let branch = self.store().branch(record.number, self.branch_name())?;
-        let id = self.resolve(&record, &branch, revision)?;
+        let id = self.resolve(&record, branch, &request.revision)?;
+        let mut begun = begun;
+        let mut saved = None;
+        if request.save && self.branch(&record, branch)?.container.is_some() {
+            let save = SnapshotRequest::default();
+            let report = self.snapshot_locked(begun, branch, &save).await?;
+            saved = Some(report.snapshot.node.id);
+            begun = Begun::now();
+        }
+        let branch = self.branch(&record, branch)?;
         let snapshot = self.store().snapshot(record.number, &id)?;
         let objects = [(ObjectType::Container, new_object())];
-        let mut intent = self.intent(OperationKind::Restore, begun, &objects);
+        let mut intent = self.intent(kind, begun, Some(&branch.name), &objects);
         intent.target = Some(&id);
         intent.snapshot_kind = Some(snapshot.kind);
         let mut recorder = Recorder::begin(self.store(), &intent)?;
@@ -67,23 +127,37 @@ impl Environment {
             branch: branch.name,
             container: live.id,
             ports: branch.ports,
+            saved,
             timing,
         })
     }
 
-    /// The snapshot that a revision names.
+    /// The snapshot that a revision names, on a branch.
     pub(super) fn resolve(
         &self,
-        record: &crate::store::EnvironmentRecord,
-        branch: &crate::model::Branch,
+        record: &EnvironmentRecord,
+        branch: &str,
         revision: &str,
     ) -> Result<SnapshotId> {
-        let nodes = self.store().graph(record.number)?;
+        let store = self.store();
+        let nodes = store.graph(record.number)?;
+        let branches = store.branches(record.number)?;
+        let tags = store.tags(record.number)?;
+        let former = |name: &str| match branches.iter().find(|branch| branch.name == name) {
+            Some(branch) => store.former_heads(branch.number),
+            None => Ok(Vec::new()),
+        };
         revision::resolve(
             revision,
             &revision::Graph {
                 nodes: &nodes,
-                branch: (&branch.name, &branch.head),
+                branches: &branches
+                    .iter()
+                    .map(|branch| (branch.name.as_str(), &branch.head))
+                    .collect::<Vec<_>>(),
+                current: branch,
+                tags: &tags,
+                former: &former,
             },
         )
     }

@@ -1,5 +1,7 @@
 //! `snapshot` and `step`.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use statefork_runtime::{CaptureRequest, ContainerState, ObjectId, ObjectType, Phase};
 
@@ -15,6 +17,10 @@ use crate::store::NewSnapshot;
 pub struct SnapshotRequest {
     /// What the person says of it.
     pub message: Option<String>,
+    /// A name for it, which nothing has yet.
+    pub tag: Option<String>,
+    /// What the person labels it with.
+    pub labels: BTreeMap<String, String>,
     /// Whether processes are frozen meanwhile, so that the files are those of one instant.
     pub pause: bool,
 }
@@ -23,6 +29,8 @@ impl Default for SnapshotRequest {
     fn default() -> Self {
         Self {
             message: None,
+            tag: None,
+            labels: BTreeMap::new(),
             pause: true,
         }
     }
@@ -52,20 +60,22 @@ impl Environment {
         begun: Begun,
         request: &SnapshotRequest,
     ) -> Result<SnapshotReport> {
-        let _locks = self.lock_branch(OperationKind::Snapshot).await?;
-        self.snapshot_locked(begun, request).await
+        let locked = self.lock_branch(OperationKind::Snapshot).await?;
+        self.snapshot_locked(begun, &locked.branch, request).await
     }
 
     /// Takes a snapshot under locks that the caller holds.
     pub(super) async fn snapshot_locked(
         &self,
         begun: Begun,
+        branch: &str,
         request: &SnapshotRequest,
     ) -> Result<SnapshotReport> {
-        let live = self.live().await?;
+        let live = self.live_on(branch).await?;
+        self.check_tag(&live, request)?;
         let id = SnapshotId::random();
         let objects = [(ObjectType::Capture, new_object())];
-        let mut intent = self.intent(OperationKind::Snapshot, begun, &objects);
+        let mut intent = self.intent(OperationKind::Snapshot, begun, Some(branch), &objects);
         intent.target = Some(&id);
         intent.snapshot_kind = Some(SnapshotKind::Filesystem);
         let mut recorder = Recorder::begin(self.store(), &intent)?;
@@ -84,14 +94,15 @@ impl Environment {
     }
 
     async fn step_inner(&self, begun: Begun, request: &SnapshotRequest) -> Result<SnapshotReport> {
-        let _locks = self.lock_branch(OperationKind::Step).await?;
-        let live = self.live().await?;
+        let locked = self.lock_branch(OperationKind::Step).await?;
+        let live = self.live_on(&locked.branch).await?;
+        self.check_tag(&live, request)?;
         let id = SnapshotId::random();
         let objects = [
             (ObjectType::Capture, new_object()),
             (ObjectType::Container, new_object()),
         ];
-        let mut intent = self.intent(OperationKind::Step, begun, &objects);
+        let mut intent = self.intent(OperationKind::Step, begun, Some(&locked.branch), &objects);
         intent.target = Some(&id);
         intent.snapshot_kind = Some(SnapshotKind::Filesystem);
         let mut recorder = Recorder::begin(self.store(), &intent)?;
@@ -118,6 +129,14 @@ impl Environment {
         self.snapshot_report(&live, &id, timing)
     }
 
+    /// Refuses a tag that cannot be given before anything is made.
+    fn check_tag(&self, live: &Live, request: &SnapshotRequest) -> Result<()> {
+        match &request.tag {
+            Some(tag) => self.check_free(&live.record, tag),
+            None => Ok(()),
+        }
+    }
+
     fn snapshot_report(
         &self,
         live: &Live,
@@ -132,7 +151,7 @@ impl Environment {
     }
 
     /// Captures and publishes: afterwards the branch's head is the new snapshot.
-    async fn take(
+    pub(super) async fn take(
         &self,
         recorder: &mut Recorder<'_>,
         live: &Live,
@@ -162,11 +181,17 @@ impl Environment {
             spec: live.live.spec.clone(),
             not_held: not_held(live),
             capture: captured.capture,
+            labels: request.labels.clone(),
+            object: Some(object.clone()),
         };
         let published = match self.options.cancel.check() {
             Ok(()) => recorder.time(Phase::Persist, || {
-                self.store()
-                    .publish(live.record.number, live.branch.number, &snapshot)
+                self.store().publish(
+                    live.record.number,
+                    live.branch.number,
+                    &snapshot,
+                    request.tag.as_deref(),
+                )
             }),
             Err(interrupted) => Err(interrupted),
         };

@@ -5,7 +5,7 @@ use statefork_shim::Shim;
 
 use super::{Environment, Unfinished};
 use crate::error::Result;
-use crate::model::{Branch, ImageSource, MAIN, Snapshot};
+use crate::model::{Branch, ImageSource, Snapshot};
 
 /// What the branch's container is doing.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +48,7 @@ impl Environment {
         let Some(record) = self.store().environment(&self.name, self.runtime.name())? else {
             return Ok(None);
         };
-        let branch = self.store().branch(record.number, MAIN)?;
+        let branch = self.branch(&record, &self.branch_name()?)?;
         let live = self
             .look(&branch)
             .await

@@ -1,7 +1,7 @@
 //! `up`: bring the application up, or see that it is.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use statefork_runtime::{
@@ -15,7 +15,7 @@ use super::settings::{port_differences, spec_differences};
 use super::{Begun, Environment, new_object, short};
 use crate::build_context;
 use crate::config::{Build, Readiness};
-use crate::error::{CoreError, Result};
+use crate::error::{CoreError, Named, Result};
 use crate::model::{
     Branch, ImageSource, LiveContainer, MAIN, OperationKind, Settings, SnapshotId, SnapshotKind,
 };
@@ -80,12 +80,13 @@ pub struct UpReport {
 /// What has to be done.
 enum Todo {
     Nothing(LiveContainer, Container),
-    Start(LiveContainer, Container),
+    Start(LiveContainer),
     Launch(Option<(LiveContainer, Container)>),
 }
 
 impl Environment {
-    /// Brings the application up on branch `main` and waits until it can be used.
+    /// Brings the application up on its branch and waits until it can be used; a new environment's
+    /// is `main`.
     ///
     /// A running container is left as it is; one that ended is started, with its changes; where
     /// there is none, the branch's head is launched.
@@ -96,10 +97,15 @@ impl Environment {
     }
 
     async fn up_inner(&self, begun: Begun, request: &UpRequest) -> Result<UpReport> {
-        let _locks = self.lock_branch(OperationKind::Up).await?;
+        let locked = self.lock_branch(OperationKind::Up).await?;
         match self.store().environment(&self.name, self.runtime.name())? {
-            Some(record) => self.up_again(begun, request, record).await,
-            None => self.up_first(begun, request).await,
+            Some(record) => self.up_again(begun, request, record, &locked.branch).await,
+            None if locked.branch == MAIN => self.up_first(begun, request).await,
+            None => Err(CoreError::NotFound {
+                what: Named::Branch,
+                name: locked.branch,
+                nearest: Some(MAIN.to_owned()),
+            }),
         }
     }
 
@@ -124,7 +130,7 @@ impl Environment {
             (ObjectType::Container, new_object()),
         ];
         let [(_, build), (_, prepared), (_, container)] = &objects;
-        let intent = self.intent(OperationKind::Up, begun, &objects);
+        let intent = self.intent(OperationKind::Up, begun, Some(MAIN), &objects);
         let mut recorder = Recorder::begin(self.store(), &intent)?;
         let outcome = async {
             let capabilities = self.capabilities().await?;
@@ -138,10 +144,10 @@ impl Environment {
                 &base,
             )?;
             let launched = self.first_launch(&mut recorder, &record, container).await;
-            if launched.is_err() {
-                self.store().remove_environment(record.number)?;
+            match launched {
+                Ok(report) => Ok(report),
+                Err(error) => Err(error.and_then(self.store().remove_environment(record.number))),
             }
-            launched
         };
         let outcome = match outcome.await {
             Ok(report) => Ok(report),
@@ -160,15 +166,16 @@ impl Environment {
         record: &EnvironmentRecord,
         container: &ObjectId,
     ) -> Result<UpReport> {
-        let branch = self.store().branch(record.number, MAIN)?;
-        let branch = self.take_ports(&branch, &record.settings.ports).await?;
-        let launched = self
-            .launch_head(recorder, record, &branch, None, container)
-            .await;
-        if launched.is_err() {
-            self.end_shim(&branch).await?;
+        let branch = self.branch(record, MAIN)?;
+        let launched = async {
+            let branch = self.take_ports(&branch, &record.settings.ports).await?;
+            self.launch_head(recorder, record, &branch, None, container)
+                .await
+        };
+        match launched.await {
+            Ok(report) => Ok(report),
+            Err(error) => Err(error.and_then(self.forget_shim(&branch).await)),
         }
-        launched
     }
 
     async fn up_again(
@@ -176,8 +183,9 @@ impl Environment {
         begun: Begun,
         request: &UpRequest,
         mut record: EnvironmentRecord,
+        branch: &str,
     ) -> Result<UpReport> {
-        let branch = self.store().branch(record.number, MAIN)?;
+        let branch = self.branch(&record, branch)?;
         if let Some(requested) = &request.application {
             check_settings(&requested.spec, &requested.ports)?;
             self.check_image(&record, requested)?;
@@ -195,7 +203,7 @@ impl Environment {
             });
         }
         let objects = [(ObjectType::Container, new_object())];
-        let intent = self.intent(OperationKind::Up, begun, &objects);
+        let intent = self.intent(OperationKind::Up, begun, Some(&branch.name), &objects);
         let mut recorder = Recorder::begin(self.store(), &intent)?;
         let outcome = async {
             record.capabilities = self.capabilities().await?;
@@ -205,10 +213,11 @@ impl Environment {
                 record.settings.readiness = readiness(requested);
             }
             let report = match todo {
-                Todo::Start(live, container) => {
+                Todo::Start(live) => {
                     let branch = self.take_ports(&branch, &branch.ports).await?;
-                    self.start_again(&mut recorder, &record, &branch, live, container)
-                        .await?
+                    self.run_again(&mut recorder, &record, &branch, &live)
+                        .await?;
+                    report(&branch, live)
                 }
                 Todo::Launch(old) => {
                     let asked = record.settings.ports.clone();
@@ -290,31 +299,8 @@ impl Environment {
                 self.runtime.unpause(&container.id).await?;
                 Todo::Nothing(live, container)
             }
-            ContainerState::Created | ContainerState::Exited { .. } => Todo::Start(live, container),
+            ContainerState::Created | ContainerState::Exited { .. } => Todo::Start(live),
         })
-    }
-
-    async fn start_again(
-        &self,
-        recorder: &mut Recorder<'_>,
-        record: &EnvironmentRecord,
-        branch: &Branch,
-        live: LiveContainer,
-        container: Container,
-    ) -> Result<UpReport> {
-        let start = self.runtime.start(&container.id);
-        recorder.phases.time(Phase::Start, start).await?;
-        let container = self.runtime.inspect(&container.id).await?;
-        let container = container.ok_or_else(|| CoreError::Lost {
-            container: live.id.short().to_owned(),
-        })?;
-        let settle = Duration::ZERO;
-        self.wait_ready(recorder, record, &container, &live.spec, settle)
-            .await?;
-        let mut shim = self.shim(branch).await?;
-        self.retarget(&container, branch, &mut shim).await?;
-        recorder.usable();
-        Ok(report(branch, live))
     }
 
     async fn launch_head(
@@ -337,9 +323,13 @@ impl Environment {
     }
 
     /// Listens on the ports asked for and keeps what was found for those that may be any.
-    async fn take_ports(&self, branch: &Branch, ports: &[PortMapping]) -> Result<Branch> {
+    pub(super) async fn take_ports(
+        &self,
+        branch: &Branch,
+        ports: &[PortMapping],
+    ) -> Result<Branch> {
         let mut branch = branch.clone();
-        branch.ports = match self.listen(branch.number, ports).await? {
+        branch.ports = match self.listen(&branch, ports).await? {
             Some((_, bound)) => bound,
             None => Vec::new(),
         };
@@ -427,6 +417,8 @@ impl Environment {
             spec: settings.spec.clone(),
             not_held: Vec::new(),
             capture: self.runtime.of_image(&id),
+            labels: BTreeMap::new(),
+            object: None,
         })
     }
 }

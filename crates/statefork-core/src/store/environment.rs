@@ -1,12 +1,12 @@
 //! Environments and branches in the store.
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Row};
+use rusqlite::{OptionalExtension, Row, Transaction};
 use statefork_runtime::{Capabilities, PortMapping};
 
-use super::{NewSnapshot, Store, damaged, from_json, time, to_json};
+use super::{NewSnapshot, Store, from_json, to_json};
 use crate::error::Result;
-use crate::model::{Branch, LiveContainer, MAIN, Settings, SnapshotId};
+use crate::model::{LiveContainer, MAIN, Settings, SnapshotId};
 
 /// An environment as the store holds it.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,10 @@ pub(crate) struct EnvironmentRecord {
     pub(crate) settings: Settings,
     /// What its runtime can do, as found when it was last brought up.
     pub(crate) capabilities: Capabilities,
+    /// The name of its current branch.
+    pub(crate) current: String,
+    /// Whether a purge has begun.
+    pub(crate) purging: bool,
 }
 
 impl Store {
@@ -29,21 +33,12 @@ impl Store {
         let connection = self.lock();
         let row = connection
             .prepare_cached(
-                "SELECT number, settings, capabilities FROM environments
+                "SELECT number, settings, capabilities, current, purging FROM environments
                  WHERE name = ?1 AND runtime = ?2",
             )?
-            .query_row((name, runtime), |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })
+            .query_row((name, runtime), EnvironmentRow::read)
             .optional()?;
-        row.map(|(number, settings, capabilities): (i64, String, String)| {
-            Ok(EnvironmentRecord {
-                number,
-                settings: from_json("settings of an environment", &settings)?,
-                capabilities: from_json("capabilities of an environment", &capabilities)?,
-            })
-        })
-        .transpose()
+        row.map(EnvironmentRow::into_record).transpose()
     }
 
     /// All environments, as name and runtime.
@@ -67,14 +62,15 @@ impl Store {
         let now = Timestamp::now().as_microsecond();
         let number = self.write(|transaction| {
             transaction.execute(
-                "INSERT INTO environments (name, runtime, settings, capabilities, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO environments (name, runtime, settings, capabilities, created_at, current)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 (
                     name,
                     runtime,
                     to_json(settings)?,
                     to_json(capabilities)?,
                     now,
+                    MAIN,
                 ),
             )?;
             let number = transaction.last_insert_rowid();
@@ -84,12 +80,16 @@ impl Store {
                  VALUES (?1, ?2, ?3, '[]', ?4)",
                 (number, MAIN, base, now),
             )?;
+            let branch = transaction.last_insert_rowid();
+            move_head(transaction, branch, base)?;
             Ok(number)
         })?;
         Ok(EnvironmentRecord {
             number,
             settings: settings.clone(),
             capabilities: capabilities.clone(),
+            current: MAIN.to_owned(),
+            purging: false,
         })
     }
 
@@ -115,6 +115,7 @@ impl Store {
                  (SELECT name, runtime FROM environments WHERE number = ?1)",
                 [number],
             )?;
+            transaction.execute("DELETE FROM tags WHERE environment = ?1", [number])?;
             transaction.execute("DELETE FROM branches WHERE environment = ?1", [number])?;
             // Children before parents, one level a pass, would be slow: cut the edges first.
             transaction.execute(
@@ -126,19 +127,13 @@ impl Store {
         })
     }
 
-    /// A branch by name.
-    pub(crate) fn branch(&self, environment: i64, name: &str) -> Result<Branch> {
-        let connection = self.lock();
-        let mut statement = connection.prepare_cached(
-            "SELECT b.number, b.name, s.id, b.container, b.ports, b.created_at
-             FROM branches b JOIN snapshots s ON s.position = b.head
-             WHERE b.environment = ?1 AND b.name = ?2",
+    /// Notes that a purge has begun.
+    pub(crate) fn begin_purge(&self, number: i64) -> Result<()> {
+        self.lock().execute(
+            "UPDATE environments SET purging = 1 WHERE number = ?1",
+            [number],
         )?;
-        let row = statement
-            .query_row((environment, name), BranchRow::read)
-            .optional()?;
-        row.ok_or_else(|| damaged(format!("branch {name}"), "it is missing"))?
-            .into_branch()
+        Ok(())
     }
 
     /// Sets or clears a branch's container.
@@ -161,14 +156,18 @@ impl Store {
         head: &SnapshotId,
         container: &LiveContainer,
     ) -> Result<()> {
-        self.lock()
-            .prepare_cached(
-                "UPDATE branches SET container = ?2, head = (SELECT position FROM snapshots
-                 WHERE snapshots.environment = branches.environment AND id = ?3)
-                 WHERE number = ?1",
-            )?
-            .execute((branch, to_json(container)?, head.as_str()))?;
-        Ok(())
+        self.write(|transaction| {
+            let position = transaction
+                .prepare_cached(
+                    "SELECT s.position FROM snapshots s JOIN branches b
+                     ON b.environment = s.environment WHERE b.number = ?1 AND s.id = ?2",
+                )?
+                .query_row((branch, head.as_str()), |row| row.get(0))?;
+            transaction
+                .prepare_cached("UPDATE branches SET container = ?2 WHERE number = ?1")?
+                .execute((branch, to_json(container)?))?;
+            move_head(transaction, branch, position)
+        })
     }
 
     /// Sets a branch's ports.
@@ -181,39 +180,43 @@ impl Store {
     }
 }
 
-struct BranchRow {
-    number: i64,
-    name: String,
-    head: String,
-    container: Option<String>,
-    ports: String,
-    created_at: i64,
+/// Moves a branch's head and remembers where it is.
+pub(super) fn move_head(transaction: &Transaction<'_>, branch: i64, position: i64) -> Result<()> {
+    transaction
+        .prepare_cached("UPDATE branches SET head = ?2 WHERE number = ?1")?
+        .execute((branch, position))?;
+    transaction
+        .prepare_cached("INSERT INTO heads (branch, snapshot) VALUES (?1, ?2)")?
+        .execute((branch, position))?;
+    Ok(())
 }
 
-impl BranchRow {
+struct EnvironmentRow {
+    number: i64,
+    settings: String,
+    capabilities: String,
+    current: String,
+    purging: bool,
+}
+
+impl EnvironmentRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             number: row.get(0)?,
-            name: row.get(1)?,
-            head: row.get(2)?,
-            container: row.get(3)?,
-            ports: row.get(4)?,
-            created_at: row.get(5)?,
+            settings: row.get(1)?,
+            capabilities: row.get(2)?,
+            current: row.get(3)?,
+            purging: row.get(4)?,
         })
     }
 
-    fn into_branch(self) -> Result<Branch> {
-        let container = self
-            .container
-            .map(|text| from_json("container of a branch", &text))
-            .transpose()?;
-        Ok(Branch {
+    fn into_record(self) -> Result<EnvironmentRecord> {
+        Ok(EnvironmentRecord {
             number: self.number,
-            name: self.name,
-            head: SnapshotId::from_store(self.head),
-            container,
-            ports: from_json("ports of a branch", &self.ports)?,
-            created_at: time(self.created_at)?,
+            settings: from_json("settings of an environment", &self.settings)?,
+            capabilities: from_json("capabilities of an environment", &self.capabilities)?,
+            current: self.current,
+            purging: self.purging,
         })
     }
 }

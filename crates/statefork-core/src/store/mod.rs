@@ -3,9 +3,11 @@
 //! Write-ahead log and `synchronous=FULL`: what a transaction has committed survives the loss of
 //! power. Calls block for a fraction of a millisecond; they are made directly from async code.
 
+mod branch;
 mod environment;
 mod operation;
 mod snapshot;
+mod tag;
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +22,7 @@ use statefork_runtime::{Capabilities, HomeId};
 use crate::error::{CoreError, Result};
 
 pub(crate) use environment::EnvironmentRecord;
-pub(crate) use operation::{Finished, NewOperation};
+pub(crate) use operation::{Dead, Finished, NewOperation};
 pub(crate) use snapshot::NewSnapshot;
 
 /// Version of the schema that this program reads and writes.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rusqlite::Rows;
 use statefork_runtime::{ObjectId, ObjectType, Phase};
 
 use super::{Store, damaged, duration, from_json, micros, time, to_json};
@@ -33,6 +34,15 @@ pub(crate) struct Finished<'a> {
     pub(crate) duration: Duration,
     pub(crate) usable: Option<Duration>,
     pub(crate) phases: &'a [(Phase, Duration)],
+}
+
+/// An operation whose process ended before it did.
+#[derive(Clone, Debug)]
+pub(crate) struct Dead {
+    pub(crate) seq: i64,
+    pub(crate) kind: OperationKind,
+    pub(crate) branch: Option<String>,
+    pub(crate) objects: Vec<(ObjectType, ObjectId)>,
 }
 
 impl Store {
@@ -151,30 +161,75 @@ impl Store {
         Ok(operations)
     }
 
-    /// Operations of an environment that did not end and whose process no longer runs.
-    pub(crate) fn unfinished(
-        &self,
-        environment: &str,
-        runtime: &str,
-    ) -> Result<Vec<(i64, OperationKind)>> {
+    /// Operations of an environment that did not end and whose process no longer runs, the oldest
+    /// first.
+    pub(crate) fn dead(&self, environment: &str, runtime: &str) -> Result<Vec<Dead>> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(
-            "SELECT seq, kind, process FROM operations
+            "SELECT seq, kind, process, branch FROM operations
              WHERE outcome = 'running' AND environment = ?1 AND runtime = ?2 ORDER BY seq",
         )?;
+        let mut objects =
+            connection.prepare_cached("SELECT kind, object FROM objects WHERE operation = ?1")?;
         let mut rows = statement.query((environment, runtime))?;
-        let mut unfinished = Vec::new();
+        let mut dead = Vec::new();
         while let Some(row) = rows.next()? {
             let (seq, kind): (i64, String) = (row.get(0)?, row.get(1)?);
             let process: ProcessIdentity =
                 from_json("process of an operation", &row.get::<_, String>(2)?)?;
             if !process.is_alive() {
-                let kind = OperationKind::parse(&kind)
-                    .ok_or_else(|| damaged(format!("operation {seq}"), "unknown kind"))?;
-                unfinished.push((seq, kind));
+                dead.push(Dead {
+                    seq,
+                    kind: OperationKind::parse(&kind)
+                        .ok_or_else(|| damaged(format!("operation {seq}"), "unknown kind"))?,
+                    branch: row.get(3)?,
+                    objects: read_objects(objects.query([seq])?)?,
+                });
             }
         }
-        Ok(unfinished)
+        Ok(dead)
+    }
+
+    /// Records that an operation whose process ended was finished or undone by another.
+    pub(crate) fn close_operation(&self, seq: i64, outcome: Outcome) -> Result<()> {
+        self.lock().execute(
+            "UPDATE operations SET outcome = ?2, untold = 1 WHERE seq = ?1",
+            (seq, outcome.as_str()),
+        )?;
+        Ok(())
+    }
+
+    /// Operations that another process finished or undid and of which nobody has been told, the
+    /// oldest first.
+    pub(crate) fn untold(
+        &self,
+        environment: &str,
+        runtime: &str,
+    ) -> Result<Vec<(i64, String, Outcome)>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT seq, kind, outcome FROM operations
+             WHERE untold = 1 AND environment = ?1 AND runtime = ?2 ORDER BY seq",
+        )?;
+        let mut rows = statement.query((environment, runtime))?;
+        let mut untold = Vec::new();
+        while let Some(row) = rows.next()? {
+            let seq: i64 = row.get(0)?;
+            let outcome: String = row.get(2)?;
+            let outcome = Outcome::parse(&outcome)
+                .ok_or_else(|| damaged(format!("operation {seq}"), "unknown outcome"))?;
+            untold.push((seq, row.get(1)?, outcome));
+        }
+        Ok(untold)
+    }
+
+    /// Records that somebody has been told of an operation; whether nobody had been before.
+    pub(crate) fn set_told(&self, seq: i64) -> Result<bool> {
+        let changed = self.lock().execute(
+            "UPDATE operations SET untold = 0 WHERE seq = ?1 AND untold = 1",
+            [seq],
+        )?;
+        Ok(changed > 0)
     }
 
     /// The objects of an environment that may exist in its runtime.
@@ -186,15 +241,21 @@ impl Store {
         let connection = self.lock();
         let mut statement = connection
             .prepare("SELECT kind, object FROM objects WHERE environment = ?1 AND runtime = ?2")?;
-        let mut rows = statement.query((environment, runtime))?;
-        let mut objects = Vec::new();
-        while let Some(row) = rows.next()? {
-            let kind: String = row.get(0)?;
-            let kind = ObjectType::parse(&kind)
-                .ok_or_else(|| damaged("an object", format!("unknown type {kind}")))?;
-            objects.push((kind, ObjectId::new(row.get::<_, String>(1)?)));
-        }
-        Ok(objects)
+        read_objects(statement.query((environment, runtime))?)
+    }
+
+    /// Those of them whose operation no longer runs.
+    pub(crate) fn settled_objects(
+        &self,
+        environment: &str,
+        runtime: &str,
+    ) -> Result<Vec<(ObjectType, ObjectId)>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare(
+            "SELECT b.kind, b.object FROM objects b JOIN operations o ON o.seq = b.operation
+             WHERE b.environment = ?1 AND b.runtime = ?2 AND o.outcome != 'running'",
+        )?;
+        read_objects(statement.query((environment, runtime))?)
     }
 
     /// Forgets objects that are gone, or were never made.
@@ -207,4 +268,27 @@ impl Store {
             Ok(())
         })
     }
+}
+
+#[cfg(test)]
+impl Store {
+    /// Makes `process` that of every operation that did not end.
+    pub(crate) fn pretend_process(&self, process: &ProcessIdentity) -> Result<()> {
+        self.lock().execute(
+            "UPDATE operations SET process = ?1 WHERE outcome = 'running'",
+            [to_json(process)?],
+        )?;
+        Ok(())
+    }
+}
+
+fn read_objects(mut rows: Rows<'_>) -> Result<Vec<(ObjectType, ObjectId)>> {
+    let mut objects = Vec::new();
+    while let Some(row) = rows.next()? {
+        let kind: String = row.get(0)?;
+        let kind = ObjectType::parse(&kind)
+            .ok_or_else(|| damaged("an object", format!("unknown type {kind}")))?;
+        objects.push((kind, ObjectId::new(row.get::<_, String>(1)?)));
+    }
+    Ok(objects)
 }

@@ -19,6 +19,10 @@ CREATE TABLE environments (
     settings     TEXT NOT NULL,
     capabilities TEXT NOT NULL,
     created_at   INTEGER NOT NULL,
+    -- The name of the branch that commands work on unless told otherwise.
+    current      TEXT NOT NULL,
+    -- 1 from the moment in which a purge has begun: there is no way back, only forward.
+    purging      INTEGER NOT NULL DEFAULT 0,
     UNIQUE (name, runtime)
 ) STRICT;
 
@@ -34,6 +38,9 @@ CREATE TABLE snapshots (
     spec        TEXT NOT NULL,
     not_held    TEXT NOT NULL,
     capture     TEXT NOT NULL,
+    labels      TEXT NOT NULL,
+    -- The value in objects of what the runtime stores for it; none for the base.
+    object      TEXT,
     UNIQUE (environment, id)
 ) STRICT;
 CREATE INDEX snapshots_by_parent ON snapshots (parent);
@@ -49,6 +56,22 @@ CREATE TABLE branches (
     UNIQUE (environment, name)
 ) STRICT;
 
+-- Where each branch's head has been, the last one last: what REV@{N} counts.
+CREATE TABLE heads (
+    seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+    branch   INTEGER NOT NULL REFERENCES branches (number) ON DELETE CASCADE,
+    snapshot INTEGER NOT NULL REFERENCES snapshots (position) ON DELETE CASCADE
+) STRICT;
+CREATE INDEX heads_by_branch ON heads (branch);
+
+CREATE TABLE tags (
+    environment INTEGER NOT NULL REFERENCES environments (number) ON DELETE CASCADE,
+    name        TEXT NOT NULL,
+    snapshot    INTEGER NOT NULL REFERENCES snapshots (position) ON DELETE CASCADE,
+    PRIMARY KEY (environment, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tags_by_snapshot ON tags (snapshot);
+
 -- The operation log outlives its environment, so it names things instead of referring to them.
 CREATE TABLE operations (
     seq           INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -63,10 +86,13 @@ CREATE TABLE operations (
     duration      INTEGER,
     usable        INTEGER,
     outcome       TEXT NOT NULL,
-    error         TEXT
+    error         TEXT,
+    -- 1 while nobody has been told that another process finished or undid it.
+    untold        INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX operations_by_environment ON operations (environment, runtime);
 CREATE INDEX operations_unfinished ON operations (outcome) WHERE outcome = 'running';
+CREATE INDEX operations_untold ON operations (untold) WHERE untold = 1;
 
 CREATE TABLE phases (
     operation INTEGER NOT NULL REFERENCES operations (seq),

@@ -1,5 +1,6 @@
 //! The store against a plain model of the graph and the log, and over re-opening.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -53,6 +54,8 @@ fn node(parent: Option<&SnapshotId>, message: Option<&str>, size_bytes: u64) -> 
             format: 1,
             data: serde_json::json!({ "image": "x" }),
         },
+        labels: BTreeMap::from([("colour".to_owned(), "blue".to_owned())]),
+        object: parent.map(|_| ObjectId::new(random_id())),
     }
 }
 
@@ -97,7 +100,7 @@ proptest! {
         let record = store
             .create_environment("shop", RUNTIME, &settings(), &capabilities(), &base)
             .unwrap();
-        let number = store.branch(record.number, MAIN).unwrap().number;
+        let number = store.branch(record.number, MAIN).unwrap().unwrap().number;
         // The model: every snapshot in order, the head's position, the container.
         let mut nodes = vec![base];
         let mut head = 0;
@@ -106,7 +109,7 @@ proptest! {
             match step {
                 Step::Publish(message, size) => {
                     let next = node(Some(&nodes[head].id), message.as_deref(), size.into());
-                    store.publish(record.number, number, &next).unwrap();
+                    store.publish(record.number, number, &next, None).unwrap();
                     nodes.push(next);
                     head = nodes.len() - 1;
                 }
@@ -127,7 +130,7 @@ proptest! {
                     prop_assert_eq!(store.home(), &home);
                 }
             }
-            let branch = store.branch(record.number, MAIN).unwrap();
+            let branch = store.branch(record.number, MAIN).unwrap().unwrap();
             prop_assert_eq!(&branch.head, &nodes[head].id);
             prop_assert_eq!(&branch.container, &live);
             let listed = store.snapshots(record.number).unwrap();
@@ -208,7 +211,7 @@ fn an_operation_of_a_process_that_runs_is_not_unfinished() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("store.sqlite")).unwrap();
     let seq = begin(&store, OperationKind::Up, &[]);
-    assert!(store.unfinished("shop", RUNTIME).unwrap().is_empty());
+    assert!(store.dead("shop", RUNTIME).unwrap().is_empty());
     let dead = ProcessIdentity {
         started: 1,
         ..ProcessIdentity::current().unwrap()
@@ -218,10 +221,8 @@ fn an_operation_of_a_process_that_runs_is_not_unfinished() {
         .lock()
         .execute("UPDATE operations SET process = ?1", [process])
         .unwrap();
-    assert_eq!(
-        store.unfinished("shop", RUNTIME).unwrap(),
-        [(seq, OperationKind::Up)]
-    );
+    let found = store.dead("shop", RUNTIME).unwrap();
+    assert_eq!((found[0].seq, found[0].kind), (seq, OperationKind::Up));
 }
 
 #[test]
@@ -232,9 +233,11 @@ fn a_forgotten_environment_leaves_its_log() {
     let record = store
         .create_environment("shop", RUNTIME, &settings(), &capabilities(), &base)
         .unwrap();
-    let number = store.branch(record.number, MAIN).unwrap().number;
+    let number = store.branch(record.number, MAIN).unwrap().unwrap().number;
     let child = node(Some(&base.id), None, 1);
-    store.publish(record.number, number, &child).unwrap();
+    store
+        .publish(record.number, number, &child, Some("v1"))
+        .unwrap();
     begin(&store, OperationKind::Down, &[]);
     store.remove_environment(record.number).unwrap();
     assert_eq!(store.environment("shop", RUNTIME).unwrap(), None);

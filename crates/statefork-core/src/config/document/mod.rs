@@ -34,6 +34,7 @@ const KEYS: &[&str] = &[
     "readiness",
     "stop",
     "lock_timeout",
+    "freeze_timeout",
     "api_timeout",
     "runtimes",
 ];
@@ -96,6 +97,9 @@ impl Document<'_> {
         }
         if let Some(field) = root.get("lock_timeout") {
             config.lock_timeout = field.parse_word(parse_duration)?;
+        }
+        if let Some(field) = root.get("freeze_timeout") {
+            config.freeze_timeout = positive_duration(&field)?;
         }
         if let Some(field) = root.get("api_timeout") {
             config.api_timeout = positive_duration(&field)?;

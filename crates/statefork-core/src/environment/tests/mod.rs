@@ -1,5 +1,8 @@
 //! The operations on the runtime in memory: what a user would see, and what is left behind.
 
+mod branches;
+mod recovery;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -14,7 +17,7 @@ use statefork_runtime::{
 
 use super::{
     Cancel, DownRequest, Environment, ImageRequest, LiveState, Observer, Options, Requested,
-    SnapshotRequest, UpRequest,
+    RestoreRequest, SnapshotRequest, UpRequest,
 };
 use crate::config::{Check, Readiness};
 use crate::error::{CoreError, ErrorKind, NotReadyReason};
@@ -60,15 +63,16 @@ impl World {
         let told = Arc::new(Told::default());
         let cancel = Cancel::new();
         let options = Options {
-            // No test here has ports, so no helper is ever started.
-            helper: PathBuf::from("/nonexistent/statefork-shim"),
+            programs: None,
+            freeze_timeout: Duration::from_secs(30),
             lock_timeout: Duration::from_millis(50),
             stop_timeout: Duration::from_millis(50),
             cancel: cancel.clone(),
             observer: told.clone(),
         };
         let home = Arc::new(Home::open(&folder.path().join("home")).unwrap());
-        let environment = Environment::new(home, Arc::new(fake.clone()), "shop", options).unwrap();
+        let environment =
+            Environment::new(home, Arc::new(fake.clone()), "shop", None, options).unwrap();
         Self {
             fake,
             environment,
@@ -88,15 +92,7 @@ impl World {
     }
 
     async fn run(&self, argv: &[&str]) -> i32 {
-        let request = ExecRequest {
-            argv: argv.iter().map(|&word| word.to_owned()).collect(),
-            ..ExecRequest::default()
-        };
-        let mut exec = self.environment.exec(&request).await.unwrap();
-        while let Some(output) = exec.output.next().await {
-            output.unwrap();
-        }
-        exec.control.wait().await.unwrap().code()
+        run(&self.environment, argv).await
     }
 
     async fn live(&self) -> ContainerId {
@@ -115,6 +111,19 @@ impl World {
         let report = self.environment.snapshot(&SnapshotRequest::default()).await;
         report.unwrap().snapshot.id.to_string()
     }
+}
+
+/// Runs a command in the environment's container to its end.
+async fn run(environment: &Environment, argv: &[&str]) -> i32 {
+    let request = ExecRequest {
+        argv: argv.iter().map(|&word| word.to_owned()).collect(),
+        ..ExecRequest::default()
+    };
+    let mut exec = environment.exec(&request).await.unwrap();
+    while let Some(output) = exec.output.next().await {
+        output.unwrap();
+    }
+    exec.control.wait().await.unwrap().code()
 }
 
 fn app() -> Requested {
@@ -158,14 +167,22 @@ async fn a_restore_brings_files_back_in_a_new_container() {
     assert_eq!(world.live().await, first);
     world.run(&["write", "/file", "two"]).await;
     world.run(&["rm", "/data/value"]).await;
-    let report = world.environment.restore(&one).await.unwrap();
+    let report = world
+        .environment
+        .restore(&RestoreRequest::to(&one))
+        .await
+        .unwrap();
     let second = world.live().await;
     assert_ne!(first, second);
     assert_eq!(report.container, second);
     assert_eq!(world.file(&second, "/file").as_deref(), Some("one"));
     assert_eq!(world.file(&second, "/data/value").as_deref(), Some("kept"));
     assert_eq!(world.fake.containers().len(), 1);
-    world.environment.restore("base").await.unwrap();
+    world
+        .environment
+        .restore(&RestoreRequest::to("base"))
+        .await
+        .unwrap();
     let third = world.live().await;
     assert_eq!(world.file(&third, "/file").as_deref(), Some("original"));
     // What was restored from stays: `base` is the head, the snapshot is still there.
@@ -421,7 +438,7 @@ async fn down_keeps_the_snapshots_and_purge_leaves_nothing_of_ours() {
         .await
         .unwrap()
         .saved
-        .unwrap();
+        .remove(0);
     assert!(world.fake.containers().is_empty());
     let container = world
         .environment
@@ -453,8 +470,18 @@ async fn the_log_tells_each_operation_with_its_phases() {
     let world = World::new();
     let container = world.up(app()).await;
     world.snapshot().await;
-    world.environment.restore("HEAD").await.unwrap();
-    assert!(world.environment.restore("nothing").await.is_err());
+    world
+        .environment
+        .restore(&RestoreRequest::to("HEAD"))
+        .await
+        .unwrap();
+    assert!(
+        world
+            .environment
+            .restore(&RestoreRequest::to("nothing"))
+            .await
+            .is_err()
+    );
     let history = world.environment.history().unwrap();
     let told: Vec<_> = history
         .iter()

@@ -1,0 +1,153 @@
+//! `branch` and `switch`.
+
+use statefork_runtime::Container;
+
+use super::{Begun, Environment};
+use crate::error::{CoreError, Named, Result};
+use crate::model::{Branch, MAIN, OperationKind};
+use crate::naming::{glob_matches, nearest};
+use crate::operation::Recorder;
+use crate::store::EnvironmentRecord;
+
+/// A branch with its container as the runtime knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BranchView {
+    /// It.
+    pub branch: Branch,
+    /// Its container; `None` if it has none, or if that was removed behind our back.
+    pub container: Option<Container>,
+}
+
+/// All branches of an environment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BranchList {
+    /// The name of the current one.
+    pub current: String,
+    /// All of them, by name.
+    pub branches: Vec<BranchView>,
+}
+
+impl Environment {
+    /// The branches with the state of their containers; `None` if the environment does not exist.
+    pub async fn branches(&self) -> Result<Option<BranchList>> {
+        let list = async {
+            let Some(record) = self.store().environment(&self.name, self.runtime.name())? else {
+                return Ok(None);
+            };
+            let mut branches = Vec::new();
+            for branch in self.store().branches(record.number)? {
+                let container = match &branch.container {
+                    Some(live) => self.runtime.inspect(&live.id).await?,
+                    None => None,
+                };
+                branches.push(BranchView { branch, container });
+            }
+            Ok(Some(BranchList {
+                current: self.branch.clone().unwrap_or(record.current),
+                branches,
+            }))
+        };
+        let outcome: Result<_> = list.await;
+        outcome.map_err(|error| error.in_operation("list the branches"))
+    }
+
+    /// Removes branches with their containers, by names or patterns (`*` and `?`); their snapshots
+    /// stay. Returns the names.
+    pub async fn remove_branches(&self, patterns: &[String]) -> Result<Vec<String>> {
+        let begun = Begun::now();
+        let outcome = self.remove_branches_inner(begun, patterns).await;
+        outcome
+            .map_err(|error| error.in_operation(format!("remove branch {}", patterns.join(", "))))
+    }
+
+    async fn remove_branches_inner(
+        &self,
+        begun: Begun,
+        patterns: &[String],
+    ) -> Result<Vec<String>> {
+        let _lock = self.lock_whole(OperationKind::BranchRemove).await?;
+        let record = self.record()?;
+        let chosen = self.choose(&record, patterns)?;
+        let mut removed = Vec::new();
+        for branch in chosen {
+            let intent = self.intent(OperationKind::BranchRemove, begun, Some(&branch.name), &[]);
+            let recorder = Recorder::begin(self.store(), &intent)?;
+            let outcome = async {
+                self.retire_branch(&recorder, &branch).await?;
+                self.forget_shim(&branch).await?;
+                self.store().remove_branch(&branch, record.number, MAIN)
+            };
+            let outcome = outcome.await;
+            recorder.finish(outcome)?;
+            removed.push(branch.name);
+        }
+        Ok(removed)
+    }
+
+    /// The branches that names and patterns choose; each must choose something, and none `main`.
+    fn choose(&self, record: &EnvironmentRecord, patterns: &[String]) -> Result<Vec<Branch>> {
+        let branches = self.store().branches(record.number)?;
+        let mut chosen: Vec<Branch> = Vec::new();
+        for pattern in patterns {
+            let mut any = false;
+            for branch in &branches {
+                let named = *pattern == branch.name;
+                // A pattern never means the branch that an environment always has.
+                if !named && (branch.name == MAIN || !glob_matches(pattern, &branch.name)) {
+                    continue;
+                }
+                if branch.name == MAIN {
+                    return Err(CoreError::MainBranch);
+                }
+                any = true;
+                if !chosen.contains(branch) {
+                    chosen.push(branch.clone());
+                }
+            }
+            if !any {
+                return Err(CoreError::NotFound {
+                    what: Named::Branch,
+                    name: pattern.clone(),
+                    nearest: nearest(pattern, branches.iter().map(|branch| branch.name.clone())),
+                });
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// Gives a branch another name. Its container and its ports stay as they are.
+    pub async fn rename_branch(&self, from: &str, to: &str) -> Result<()> {
+        let begun = Begun::now();
+        let renamed = async {
+            let _lock = self.lock_whole(OperationKind::BranchRename).await?;
+            let record = self.record()?;
+            if from == MAIN {
+                return Err(CoreError::MainBranch);
+            }
+            let branch = self.branch(&record, from)?;
+            self.check_free(&record, to)?;
+            let intent = self.intent(OperationKind::BranchRename, begun, Some(&branch.name), &[]);
+            let recorder = Recorder::begin(self.store(), &intent)?;
+            recorder.finish(self.store().rename_branch(record.number, from, to))?;
+            Ok(())
+        };
+        let outcome: Result<_> = renamed.await;
+        outcome.map_err(|error| error.in_operation(format!("rename branch {from:?} to {to:?}")))
+    }
+
+    /// Makes a branch the current one.
+    pub async fn switch(&self, name: &str) -> Result<()> {
+        let begun = Begun::now();
+        let switched = async {
+            let _lock = self.lock_whole(OperationKind::Switch).await?;
+            let record = self.record()?;
+            let branch = self.branch(&record, name)?;
+            let intent = self.intent(OperationKind::Switch, begun, Some(&branch.name), &[]);
+            let recorder = Recorder::begin(self.store(), &intent)?;
+            recorder.finish(self.store().set_current(record.number, name))?;
+            Ok(())
+        };
+        let outcome: Result<_> = switched.await;
+        outcome.map_err(|error| error.in_operation(format!("switch to branch {name:?}")))
+    }
+}

@@ -1,0 +1,295 @@
+//! A process that dies at any call of any operation: the next operation on the branch finishes or
+//! undoes what it left, says so, and nothing that was published is lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use statefork_conformance::{FakeRuntime, FaultyRuntime};
+use statefork_runtime::{ContainerState, ImageConfig, Mount, MountSource};
+
+use super::{IMAGE, Told, app, run};
+use crate::config::{Check, Readiness};
+use crate::environment::{
+    Cancel, DownRequest, Environment, Options, RestoreRequest, SnapshotRequest, UpRequest,
+};
+use crate::home::Home;
+use crate::model::Outcome;
+use crate::process::ProcessIdentity;
+
+/// Longer than any operation on the fake takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// No operation makes as many calls.
+const MOST_CALLS: usize = 40;
+
+struct Bed {
+    fake: FakeRuntime,
+    faulty: Arc<FaultyRuntime>,
+    environment: Environment,
+    told: Arc<Told>,
+    _folder: tempfile::TempDir,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let fake = FakeRuntime::new();
+        let config = ImageConfig {
+            command: vec!["serve".to_owned()],
+            volumes: vec!["/data".into()],
+            ..ImageConfig::default()
+        };
+        fake.add_image(IMAGE, config, &[("/file", "original")]);
+        let faulty = Arc::new(FaultyRuntime::new(Arc::new(fake.clone())));
+        let folder = tempfile::tempdir().unwrap();
+        let told = Arc::new(Told::default());
+        let options = Options {
+            programs: None,
+            freeze_timeout: Duration::from_secs(30),
+            lock_timeout: Duration::from_secs(5),
+            stop_timeout: Duration::ZERO,
+            cancel: Cancel::new(),
+            observer: told.clone(),
+        };
+        let home = Arc::new(Home::open(&folder.path().join("home")).unwrap());
+        let environment = Environment::new(home, faulty.clone(), "shop", None, options).unwrap();
+        Self {
+            fake,
+            faulty,
+            environment,
+            told,
+            _folder: folder,
+        }
+    }
+
+    /// Has the processes of all operations that did not end be dead ones.
+    fn bury(&self) {
+        let dead = ProcessIdentity {
+            started: 1,
+            ..ProcessIdentity::current().unwrap()
+        };
+        self.environment
+            .store()
+            .pretend_process(&dead)
+            .expect("the store can be written");
+    }
+
+    fn unfinished(&self) -> usize {
+        self.environment.unfinished().unwrap().len()
+    }
+
+    /// What must hold once everything is recovered and the environment is up.
+    async fn check(&self) {
+        let record = self.environment.record().unwrap();
+        let branches = self.environment.store().branches(record.number).unwrap();
+        let live: BTreeSet<_> = branches
+            .iter()
+            .filter_map(|branch| branch.container.as_ref())
+            .map(|live| live.id.clone())
+            .collect();
+        let there: BTreeMap<_, _> = self
+            .fake
+            .containers()
+            .into_iter()
+            .map(|container| (container.id, container.state))
+            .collect();
+        assert_eq!(there.keys().cloned().collect::<BTreeSet<_>>(), live);
+        for (id, state) in there {
+            assert_eq!(state, ContainerState::Running, "{id}");
+        }
+        let history = self.environment.history().unwrap();
+        assert!(history.iter().all(|row| row.outcome != Outcome::Running));
+        // Each published snapshot comes back with what it was taken of.
+        for snapshot in self.environment.list().unwrap() {
+            let request = RestoreRequest::to(snapshot.id.as_str());
+            let report = self.environment.restore(&request).await.unwrap();
+            let file = self.fake.file(&report.container, "/file").unwrap();
+            let expected = snapshot.message.as_deref().unwrap_or("original");
+            assert_eq!(file, expected, "snapshot {}", snapshot.id);
+        }
+    }
+
+    async fn write(&self, text: &str) {
+        assert_eq!(run(&self.environment, &["write", "/file", text]).await, 0);
+    }
+
+    async fn snapshot(&self, text: &str) {
+        self.write(text).await;
+        let request = SnapshotRequest {
+            message: Some(text.to_owned()),
+            ..SnapshotRequest::default()
+        };
+        self.environment.snapshot(&request).await.unwrap();
+    }
+}
+
+/// The operations, each on an environment that is up with two snapshots.
+const OPERATIONS: [&str; 9] = [
+    "snapshot",
+    "step",
+    "restore",
+    "rm",
+    "branch rm",
+    "down",
+    "purge",
+    "stop",
+    "mounted",
+];
+
+async fn operate(bed: &Bed, operation: &str) {
+    let environment = &bed.environment;
+    let message = SnapshotRequest {
+        message: Some("three".to_owned()),
+        ..SnapshotRequest::default()
+    };
+    // Whatever comes of it: it may have been cut off before.
+    let outcome = match operation {
+        "snapshot" => environment.snapshot(&message).await.map(drop),
+        "step" => environment.step(&message).await.map(drop),
+        "restore" | "mounted" => {
+            let to = RestoreRequest::to("HEAD^");
+            environment.restore(&to).await.map(drop)
+        }
+        "rm" => environment.remove_snapshot("HEAD^").await.map(drop),
+        "branch rm" => {
+            let names = ["other".to_owned()];
+            environment.remove_branches(&names).await.map(drop)
+        }
+        "stop" => environment.stop().await.map(drop),
+        "down" => environment.down(DownRequest::default()).await.map(drop),
+        "purge" => {
+            let request = DownRequest {
+                save: false,
+                purge: true,
+            };
+            environment.down(request).await.map(drop)
+        }
+        other => panic!("there is no operation {other}"),
+    };
+    outcome.unwrap_or_else(|error| panic!("{operation}: {error}"));
+}
+
+// The clock does not wait for what hangs.
+#[tokio::test(start_paused = true)]
+async fn death_at_any_call_of_any_operation_is_recovered() {
+    for operation in OPERATIONS {
+        for done in [false, true] {
+            let mut cut = 0;
+            for calls in 0..MOST_CALLS {
+                let bed = Bed::new();
+                let shared = tempfile::tempdir().unwrap();
+                prepare(&bed, operation, shared.path()).await;
+                bed.faulty.halt_after(calls, done);
+                let whole = tokio::time::timeout(PATIENCE, operate(&bed, operation)).await;
+                if !bed.faulty.resume() {
+                    assert!(whole.is_ok(), "{operation} hangs by itself");
+                    break;
+                }
+                if whole.is_ok() {
+                    // The last call was done, and nothing had to follow.
+                    continue;
+                }
+                cut += 1;
+                recovered(&bed, operation, calls, done).await;
+            }
+            assert!(cut > 0, "{operation} was never cut off");
+        }
+    }
+}
+
+async fn prepare(bed: &Bed, operation: &str, shared: &Path) {
+    let mut requested = app();
+    if operation == "mounted" {
+        // Two containers with it cannot run at once, so the old one is stopped.
+        requested.spec.mounts.push(Mount {
+            source: MountSource::Bind(shared.to_owned()),
+            target: "/mnt".into(),
+            read_only: false,
+        });
+    }
+    let request = UpRequest {
+        application: Some(requested),
+        recreate: false,
+    };
+    bed.environment.up(&request).await.unwrap();
+    bed.snapshot("one").await;
+    bed.snapshot("two").await;
+    bed.write("three").await;
+    if operation == "branch rm" {
+        let record = bed.environment.record().unwrap();
+        bed.environment
+            .store()
+            .copy_branch(record.number, "main", "other")
+            .unwrap();
+        let other = Environment {
+            branch: Some("other".to_owned()),
+            ..bed.environment.clone()
+        };
+        other.up(&UpRequest::default()).await.unwrap();
+    }
+}
+
+async fn recovered(bed: &Bed, operation: &str, calls: usize, done: bool) {
+    let place = format!("{operation} cut off at call {calls}, done: {done}");
+    bed.bury();
+    let before = bed.unfinished();
+    assert_eq!(bed.environment.exists().unwrap(), true, "{place}");
+    // Reading changes nothing and tells.
+    bed.environment.list().unwrap();
+    assert_eq!(bed.unfinished(), before, "{place}");
+    let request = UpRequest {
+        // As it was; what was purged begins anew.
+        application: (operation == "purge").then(app),
+        recreate: false,
+    };
+    bed.environment.up(&request).await.unwrap();
+    assert_eq!(bed.unfinished(), 0, "{place}");
+    if before > 0 {
+        let told = bed.told.0.lock().unwrap().join("\n");
+        assert!(told.contains("cut off"), "{place}: {told}");
+    }
+    bed.check().await;
+    let purge = DownRequest {
+        save: false,
+        purge: true,
+    };
+    bed.environment.down(purge).await.unwrap();
+    assert!(bed.fake.containers().is_empty(), "{place}");
+    let images: Vec<_> = bed
+        .fake
+        .images()
+        .into_iter()
+        .flat_map(|image| image.names)
+        .collect();
+    assert_eq!(images, [IMAGE], "{place}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_up_that_dies_leaves_no_environment() {
+    for done in [false, true] {
+        for calls in 0..MOST_CALLS {
+            let bed = Bed::new();
+            bed.faulty.halt_after(calls, done);
+            let mut requested = app();
+            requested.readiness = Some(Readiness::of(Check::None));
+            let request = UpRequest {
+                application: Some(requested),
+                recreate: false,
+            };
+            let whole = tokio::time::timeout(PATIENCE, bed.environment.up(&request)).await;
+            if !bed.faulty.resume() {
+                assert!(whole.is_ok());
+                break;
+            }
+            if whole.is_ok() {
+                continue;
+            }
+            bed.bury();
+            bed.environment.up(&request).await.unwrap();
+            bed.check().await;
+            assert_eq!(bed.fake.containers().len(), 1, "call {calls}, done: {done}");
+            // The image, and the one with its volume given back.
+            assert_eq!(bed.fake.images().len(), 2, "call {calls}, done: {done}");
+        }
+    }
+}
