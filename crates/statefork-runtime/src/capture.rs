@@ -52,6 +52,19 @@ pub struct LaunchRequest {
     pub publish: Vec<ContainerPort>,
 }
 
+/// How to flatten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlattenRequest {
+    /// Name and tag of what is stored, as in [`CaptureRequest::name`]; unused names only.
+    pub name: String,
+    /// Labels of what is stored, besides those that the flattened capture has; at the same name
+    /// these count.
+    pub labels: Labels,
+    /// What the capture stands on and what stays as it is: the capture of the image that the chain
+    /// began with, or any other one whose layers the chain begins with.
+    pub base: Capture,
+}
+
 /// Captures of a runtime.
 #[async_trait]
 pub trait Captures: Send + Sync {
@@ -87,6 +100,34 @@ pub trait Captures: Send + Sync {
         request: &LaunchRequest,
         phases: &Phases,
     ) -> Result<Container>;
+
+    /// How many layers the image of a capture has, those of the image that its chain began with
+    /// included. Cheap, as it may be asked after each capture: one look-up.
+    ///
+    /// Errors: `NotFound(Capture)` when the runtime has lost it; `Damaged`.
+    async fn layers(&self, capture: &Capture) -> Result<u32>;
+
+    /// Makes a capture with the same files as `capture` and fewer layers: those of the request's
+    /// base, and one in the place of all that were above them (none if nothing was).
+    ///
+    /// What is launched from the new capture cannot be told from what is launched from `capture`:
+    /// content, modes, owners, times, extended attributes, links of both kinds, special files,
+    /// empty directories and what was deleted are the same, and so is the image's configuration
+    /// but for the labels. Hard links that the runtime's own layers had broken stay broken.
+    ///
+    /// `capture` and everything that stands on it are left alone; each of the two captures can be
+    /// removed without the other. No container is made, looked at or frozen. Takes as long as
+    /// reading the image and writing the layers above the base do, so that a caller does it where
+    /// nobody waits.
+    ///
+    /// Needs room for the layers above the base, twice, among this machine's temporary files.
+    ///
+    /// Errors: `NotFound(Capture)` when the runtime has lost one of the two; `Invalid` for a base
+    /// whose layers the capture's do not begin with, and for a name that is none; `Conflict` for a
+    /// taken name; `StorageFull`; `Unsupported` where the runtime cannot take an image in parts;
+    /// `Damaged` when a layer is not what its digest says, or no layer. After an error, and when
+    /// the future is dropped before the new image is named, nothing is stored.
+    async fn flatten(&self, capture: &Capture, request: &FlattenRequest) -> Result<Captured>;
 
     /// Removes what the capture alone needs; layers that other captures stand on stay until those
     /// go. Absent: success. Errors: `Conflict` while a container runs from it.

@@ -15,6 +15,11 @@
 //! earlier capture beside the first, which is paused meanwhile; then the first is removed, or, if
 //! the second never became usable, the second is removed and the first unpaused.
 //!
+//! Each capture of a container adds a layer to what that was launched from. Before a chain comes
+//! to the runtime's limit ([`Captures::layers`], [`Capabilities::layer_limit`]),
+//! [`Captures::flatten`] makes a capture with the same files and few layers, which takes its place.
+//! [`layer`] is what the backends flatten with.
+//!
 //! # Rules for every method
 //!
 //! - *Idempotent*: what is already as asked is success (pause a paused container, remove an absent
@@ -29,7 +34,7 @@
 //! - Methods may be called concurrently, also for one container; the caller holds the locks that
 //!   make the order meaningful.
 //!
-//! This crate does no I/O.
+//! This crate does no I/O of its own.
 
 mod capability;
 mod capture;
@@ -39,6 +44,7 @@ mod exec;
 mod id;
 mod image;
 mod labels;
+pub mod layer;
 mod phase;
 mod port;
 pub mod probe;
@@ -46,7 +52,7 @@ mod runtime;
 mod spec;
 
 pub use capability::{Capabilities, Support};
-pub use capture::{Capture, CaptureRequest, Captured, Captures, LaunchRequest};
+pub use capture::{Capture, CaptureRequest, Captured, Captures, FlattenRequest, LaunchRequest};
 pub use container::{
     Change, ChangeKind, Container, ContainerMount, ContainerState, Containers, LogRequest,
     MountKind,
