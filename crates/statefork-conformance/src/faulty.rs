@@ -8,9 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use statefork_runtime::{
     BuildRequest, ByteStream, Capabilities, Capture, CaptureRequest, Captured, Captures, Change,
-    Container, ContainerId, Containers, Exec, ExecRequest, Found, HomeId, Image, ImageId, Images,
-    LaunchRequest, LogRequest, OutputStream, Phases, PrepareRequest, Result, Runtime, RuntimeError,
-    RuntimeIdentity,
+    Container, ContainerId, Containers, Exec, ExecRequest, FlattenRequest, Found, HomeId, Image,
+    ImageId, Images, LaunchRequest, LogRequest, OutputStream, Phases, PrepareRequest, Result,
+    Runtime, RuntimeError, RuntimeIdentity,
 };
 
 /// A method of the contract.
@@ -37,6 +37,8 @@ pub enum Method {
     Changes,
     Capture,
     Launch,
+    Layers,
+    Flatten,
     RemoveCapture,
 }
 
@@ -276,6 +278,16 @@ impl Captures for FaultyRuntime {
     ) -> Result<Container> {
         let call = self.inner.launch(capture, request, phases);
         self.through(Method::Launch, call).await
+    }
+
+    async fn layers(&self, capture: &Capture) -> Result<u32> {
+        let call = self.inner.layers(capture);
+        self.through(Method::Layers, call).await
+    }
+
+    async fn flatten(&self, capture: &Capture, request: &FlattenRequest) -> Result<Captured> {
+        let call = self.inner.flatten(capture, request);
+        self.through(Method::Flatten, call).await
     }
 
     async fn remove_capture(&self, capture: &Capture) -> Result<()> {

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use statefork_runtime::{
     ByteStream, Capabilities, Capture, CaptureRequest, Captured, Container, ContainerId,
-    ContainerSpec, Found, HomeId, ImageId, Labels, LaunchRequest, ObjectId, ObjectType, Owner,
-    Phases, PrepareRequest, Result, Runtime,
+    ContainerSpec, FlattenRequest, Found, HomeId, ImageId, Labels, LaunchRequest, ObjectId,
+    ObjectType, Owner, Phases, PrepareRequest, Result, Runtime,
 };
 use tempfile::TempDir;
 
@@ -161,6 +161,15 @@ impl Fixture {
         }
     }
 
+    /// A request for a flattened capture that stands on `base`, under an unused name.
+    pub(crate) fn flatten_request(&self, base: &Capture) -> FlattenRequest {
+        FlattenRequest {
+            name: self.image_name(),
+            labels: self.labels(ObjectType::Capture),
+            base: base.clone(),
+        }
+    }
+
     /// A request for a prepared image, under an unused name.
     pub(crate) fn prepare_request(&self) -> PrepareRequest {
         PrepareRequest {
@@ -216,6 +225,17 @@ impl Fixture {
             .await?;
         self.made().captures.push(captured.capture.clone());
         Ok(captured)
+    }
+
+    /// Flattens a capture as asked.
+    pub(crate) async fn flatten_as(
+        &self,
+        capture: &Capture,
+        request: &FlattenRequest,
+    ) -> Result<Captured> {
+        let flattened = self.runtime().flatten(capture, request).await?;
+        self.made().captures.push(flattened.capture.clone());
+        Ok(flattened)
     }
 
     /// Removes all that the case has made, and checks that nothing with its label remains; goes on

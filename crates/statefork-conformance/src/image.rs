@@ -50,6 +50,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) labels: Labels,
     /// Files of a layer of its own (paths without the leading slash).
     pub(crate) files: &'a [(&'a str, &'a str)],
+    /// A further layer as it is.
+    pub(crate) layer: Option<Vec<u8>>,
 }
 
 /// What all images of the suite are made of.
@@ -107,12 +109,26 @@ impl Base {
         }
     }
 
+    /// The image's program, which is all of the shell's words; where there is one.
+    pub(crate) fn program(&self) -> std::io::Result<Vec<u8>> {
+        for entry in tar::Archive::new(self.layers[0].as_slice()).entries()? {
+            let mut entry = entry?;
+            if entry.path()? == Path::new("bin/busybox") {
+                let mut content = Vec::new();
+                entry.read_to_end(&mut content)?;
+                return Ok(content);
+            }
+        }
+        Err(std::io::Error::other("there is no program in the image"))
+    }
+
     /// An archive with an image (Docker Image Specification 1.2).
     pub(crate) fn archive(&self, draft: &Draft<'_>) -> std::io::Result<Vec<u8>> {
         let mut layers = self.layers.clone();
         if !draft.files.is_empty() {
             layers.push(tar(draft.files)?);
         }
+        layers.extend(draft.layer.clone());
         let mut config = json!({
             "Cmd": self.argv("serve"),
             "Env": ["PATH=/bin", "BASE=base"],

@@ -1,4 +1,4 @@
-//! An image with another configuration and the same layers.
+//! Archives of images whose layers the daemon has, all or all but one.
 //!
 //! `docker load` finds layers that the daemon has by their digests, so an archive of the manifest
 //! and the configuration alone makes an image in a few ten milliseconds, whatever its size.
@@ -8,14 +8,19 @@ use serde_json::json;
 
 use crate::describe;
 
-/// An archive as `docker save` writes it, without any layer file: `image` with `config` in place
-/// of its own, named `name`.
-pub(crate) fn of_configuration(
+/// The path of a layer's file in an archive; those that the daemon has are never opened.
+pub(crate) fn layer_path(number: usize) -> String {
+    format!("{number}/layer.tar")
+}
+
+/// The documents of an archive as `docker save` writes it, by path: an image named `name` with
+/// `config` and `layers`, and else like `image`.
+pub(crate) fn documents(
     image: &ImageInspect,
     config: &ImageConfig,
+    layers: &[String],
     name: &str,
-) -> std::io::Result<Vec<u8>> {
-    let layers = describe::layers(image);
+) -> [(String, Vec<u8>); 2] {
     let history = json!({
         "created": image.created,
         "created_by": format!("layer of {}", image.id.as_deref().unwrap_or_default()),
@@ -35,22 +40,33 @@ pub(crate) fn of_configuration(
             configuration[key] = json!(value);
         }
     }
-    // Names of layer files are needed, one per layer, and never opened.
-    let files: Vec<_> = (0..layers.len())
-        .map(|n| format!("{n}/layer.tar"))
-        .collect();
+    let files: Vec<_> = (0..layers.len()).map(layer_path).collect();
     let manifest = json!([{
         "Config": "config.json",
         "RepoTags": [name],
         "Layers": files,
     }]);
+    [("manifest.json", manifest), ("config.json", configuration)]
+        .map(|(path, content)| (path.to_owned(), content.to_string().into_bytes()))
+}
+
+/// An archive without any layer file: `image` with `config` in place of its own, named `name`.
+pub(crate) fn of_configuration(
+    image: &ImageInspect,
+    config: &ImageConfig,
+    name: &str,
+) -> std::io::Result<Vec<u8>> {
+    of_documents(&documents(image, config, describe::layers(image), name))
+}
+
+/// An archive of documents alone.
+pub(crate) fn of_documents(documents: &[(String, Vec<u8>)]) -> std::io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
-    for (path, content) in [("manifest.json", manifest), ("config.json", configuration)] {
-        let content = content.to_string();
+    for (path, content) in documents {
         let mut header = tar::Header::new_ustar();
         header.set_mode(0o644);
         header.set_size(content.len() as u64);
-        archive.append_data(&mut header, path, content.as_bytes())?;
+        archive.append_data(&mut header, path, content.as_slice())?;
     }
     archive.into_inner()
 }

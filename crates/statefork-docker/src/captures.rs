@@ -15,7 +15,8 @@ use bollard::query_parameters::{
 use serde::{Deserialize, Serialize};
 use statefork_runtime::{
     Capture, CaptureRequest, Captured, Captures, Container, ContainerId, ContainerState,
-    Containers, ImageId, Images, LaunchRequest, ObjectKind, Phase, Phases, Result, RuntimeError,
+    Containers, FlattenRequest, ImageId, Images, LaunchRequest, ObjectKind, Phase, Phases, Result,
+    RuntimeError,
 };
 
 use crate::commit::{self, Plan};
@@ -32,22 +33,22 @@ const WAITING: &str = "statefork.local/docker/removed";
 
 /// What a capture says.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+pub(crate) struct Stored {
     /// The image that holds it.
-    image: ImageId,
+    pub(crate) image: ImageId,
     /// The name that was made for it; absent for an image as it stood, which is not ours.
-    name: Option<String>,
+    pub(crate) name: Option<String>,
 }
 
 impl Stored {
-    fn write(&self) -> Capture {
+    pub(crate) fn write(&self) -> Capture {
         Capture {
             format: FORMAT,
             data: serde_json::json!(self),
         }
     }
 
-    fn read(capture: &Capture) -> Result<Self> {
+    pub(crate) fn read(capture: &Capture) -> Result<Self> {
         let damaged = |reason: String| RuntimeError::Damaged {
             what: "capture".into(),
             reason,
@@ -152,6 +153,15 @@ impl Captures for DockerRuntime {
                 cleanup: Box::new(cleanup),
             },
         })
+    }
+
+    async fn layers(&self, capture: &Capture) -> Result<u32> {
+        let image = self.image_of(&Stored::read(capture)?).await?;
+        Ok(u32::try_from(describe::layers(&image).len()).unwrap_or(u32::MAX))
+    }
+
+    async fn flatten(&self, capture: &Capture, request: &FlattenRequest) -> Result<Captured> {
+        self.flatten_chain(capture, request).await
     }
 
     async fn remove_capture(&self, capture: &Capture) -> Result<()> {

@@ -171,22 +171,46 @@ impl DockerRuntime {
             .map_err(|error| unsupported(error.to_string()))?;
         let archive = futures_util::stream::once(async { Ok(Bytes::from(archive)) });
         let limit = self.client.api_timeout();
-        let loaded = tokio::time::timeout(limit, self.load(op, archive)).await;
-        match loaded {
-            Ok(Ok(_)) => {}
-            Ok(Err(failure)) if failure.is_refusal() => {
+        let loaded = tokio::time::timeout(limit, self.load_over_layers(op, archive, name)).await;
+        let made = loaded.map_err(|_| RuntimeError::TimedOut { op, after: limit })??;
+        Ok(ImageId::new(made.id.unwrap_or_default()))
+    }
+
+    /// Loads an archive of an image named `name` that lacks layers which the daemon has. As long
+    /// as the archive's source takes, so without a limit. After an error there is no image.
+    pub(crate) async fn load_over_layers(
+        &self,
+        op: &'static str,
+        archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+        name: &str,
+    ) -> Result<ImageInspect> {
+        let (repository, tag) = names::new_image_name(name)?;
+        let reference = format!("{repository}:{tag}");
+        let unsupported = |reason: String| RuntimeError::Unsupported { op, reason };
+        match self.load(op, archive).await {
+            Ok(_) => {}
+            Err(failure) if failure.is_refusal() => {
                 return Err(unsupported(format!(
                     "the daemon's image store does not load a configuration without its layers \
                      ({}); the storage driver overlay2 does",
                     failure.said().unwrap_or_default()
                 )));
             }
-            Ok(Err(failure)) => return Err(failure.into()),
-            Err(_) => return Err(RuntimeError::TimedOut { op, after: limit }),
+            Err(failure) => return Err(failure.into()),
         }
-        let made = self.inspect_image(name).await?;
-        made.map(|made| made.id)
-            .ok_or_else(|| unsupported("the daemon loaded it without an error and lacks it".into()))
+        match self.look_at_image(&reference).await {
+            Ok(Some(made)) => Ok(made),
+            Ok(None) => Err(unsupported(
+                "the daemon loaded it without an error and lacks it".into(),
+            )),
+            Err(first) => Err(match self.delete_image(&reference, true).await {
+                Ok(()) => first.into(),
+                Err(cleanup) => RuntimeError::Cleanup {
+                    first: Box::new(first.into()),
+                    cleanup: Box::new(cleanup.into()),
+                },
+            }),
+        }
     }
 
     /// Loads an archive; the names or ids of what was in it.

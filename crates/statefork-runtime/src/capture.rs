@@ -120,7 +120,8 @@ pub trait Captures: Send + Sync {
     /// reading the image and writing the layers above the base do, so that a caller does it where
     /// nobody waits.
     ///
-    /// Needs room for the layers above the base, twice, among this machine's temporary files.
+    /// Needs room for the image's layers, and once more for those above the base, among this
+    /// machine's temporary files.
     ///
     /// Errors: `NotFound(Capture)` when the runtime has lost one of the two; `Invalid` for a base
     /// whose layers the capture's do not begin with, and for a name that is none; `Conflict` for a

@@ -6,6 +6,7 @@ mod cleanup;
 mod concurrency;
 mod errors;
 mod exec;
+mod flatten;
 mod images;
 mod isolation;
 mod lifecycle;
@@ -23,6 +24,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         images::CASES,
         capture::CASES,
         capture_records::CASES,
+        flatten::CASES,
         mounts::CASES,
         isolation::CASES,
         exec::CASES,

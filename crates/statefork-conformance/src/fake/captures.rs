@@ -7,12 +7,12 @@ use std::time::Instant;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use statefork_runtime::{
-    Capture, CaptureRequest, Captured, Captures, Container, ContainerId, ContainerState, ImageId,
-    LaunchRequest, ObjectKind, Phase, Phases, Result, RuntimeError,
+    Capture, CaptureRequest, Captured, Captures, Container, ContainerId, ContainerState,
+    FlattenRequest, Image, ImageId, LaunchRequest, ObjectKind, Phase, Phases, Result, RuntimeError,
 };
 
 use super::exec::{self, Run, Sink};
-use super::files::Tree;
+use super::files::{Layer, Tree, layer_bytes};
 use super::program::{self, Lookup, Process, Progress};
 use super::state::{Shared, State, StoredContainer, StoredImage};
 use super::{FakeRuntime, images, names, settings};
@@ -114,6 +114,19 @@ impl Captures for FakeRuntime {
             })
     }
 
+    async fn layers(&self, capture: &Capture) -> Result<u32> {
+        let stored = Stored::read(capture)?;
+        self.shared
+            .read(|state| Ok(describe(state, &stored.image)?.layers))
+    }
+
+    async fn flatten(&self, capture: &Capture, request: &FlattenRequest) -> Result<Captured> {
+        let name = names::new_image_name(&request.name)?;
+        let (stored, base) = (Stored::read(capture)?, Stored::read(&request.base)?);
+        self.shared
+            .write(|state| flatten(state, &stored.image, &base.image, name, request))
+    }
+
     async fn remove_capture(&self, capture: &Capture) -> Result<()> {
         let stored = Stored::read(capture)?;
         if !stored.owned {
@@ -131,11 +144,7 @@ fn capture(
     request: &CaptureRequest,
 ) -> Result<(Captured, bool)> {
     if state.image_id(&name).is_some() {
-        return Err(RuntimeError::Conflict {
-            object: ObjectKind::Image,
-            name,
-            reason: "the name is taken".into(),
-        });
+        return Err(name_taken(name));
     }
     let pause = state.pause.clone();
     let limit = state.layer_limit;
@@ -189,6 +198,78 @@ fn capture(
     ))
 }
 
+fn lost(image: &ImageId) -> RuntimeError {
+    RuntimeError::NotFound {
+        object: ObjectKind::Capture,
+        name: image.to_string(),
+    }
+}
+
+fn describe(state: &State, image: &ImageId) -> Result<Image> {
+    let stored = state.images.get(image).ok_or_else(|| lost(image))?;
+    Ok(stored.describe(image))
+}
+
+fn flatten(
+    state: &mut State,
+    image: &ImageId,
+    base: &ImageId,
+    name: String,
+    request: &FlattenRequest,
+) -> Result<Captured> {
+    let stored = state.images.get(image).ok_or_else(|| lost(image))?;
+    let kept = &state.images.get(base).ok_or_else(|| lost(base))?.layers;
+    let begins = kept.len() <= stored.layers.len()
+        && std::iter::zip(kept, &stored.layers).all(|(own, other)| own == other);
+    if !begins {
+        return Err(RuntimeError::Invalid {
+            what: format!("image {base} as base"),
+            reason: format!("the layers of {image} do not begin with its layers"),
+        });
+    }
+    if state.image_id(&name).is_some() {
+        return Err(name_taken(name));
+    }
+    let mut merged = Layer::new();
+    for layer in &stored.layers[kept.len()..] {
+        merged.extend(
+            layer
+                .iter()
+                .map(|(path, file)| (path.clone(), file.clone())),
+        );
+    }
+    let size_bytes = layer_bytes(&merged);
+    let mut layers = kept.clone();
+    if !merged.is_empty() {
+        layers.push(Arc::new(merged));
+    }
+    let mut config = stored.config.clone();
+    config.labels.extend(request.labels.clone());
+    let id = images::image_id(&[b"flatten", &state.issue().to_le_bytes()]);
+    let flattened = StoredImage {
+        names: BTreeSet::from([name]),
+        config,
+        layers,
+    };
+    state.images.insert(id.clone(), flattened);
+    let capture = Stored {
+        image: id,
+        owned: true,
+    };
+    Ok(Captured {
+        capture: capture.write(),
+        size_bytes,
+    })
+}
+
+fn name_taken(name: String) -> RuntimeError {
+    RuntimeError::Conflict {
+        object: ObjectKind::Image,
+        name,
+        reason: "the name is taken".into(),
+    }
+}
+
 fn create(state: &mut State, image: &ImageId, request: &LaunchRequest) -> Result<ContainerId> {
     if state
         .container(&ContainerId::new(request.name.as_str()))
@@ -202,10 +283,7 @@ fn create(state: &mut State, image: &ImageId, request: &LaunchRequest) -> Result
     }
     let number = state.issue();
     let Some(stored) = state.images.get(image) else {
-        return Err(RuntimeError::NotFound {
-            object: ObjectKind::Capture,
-            name: image.to_string(),
-        });
+        return Err(lost(image));
     };
     let id = ContainerId::new(State::digest(&[b"container", &number.to_le_bytes()]));
     let mut tree = Tree {

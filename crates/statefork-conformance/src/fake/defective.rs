@@ -3,6 +3,7 @@
 mod captures;
 mod containers;
 mod exec;
+mod flatten;
 mod images;
 mod launch;
 mod list;

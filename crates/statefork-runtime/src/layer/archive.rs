@@ -41,7 +41,7 @@ pub struct Layers<F> {
     order: Vec<String>,
 }
 
-/// Takes the layers with the digests `wanted` (`sha256:…` of the tar stream: OCI image-spec 1.1,
+/// Takes all layers of an image, `wanted` (`sha256:…` of the tar stream: OCI image-spec 1.1,
 /// "Layer DiffID"), lowest first, out of `archive`, wherever in it they are, and puts them into
 /// `file`, which is empty. The rest of the archive is read and dropped.
 ///
@@ -115,34 +115,43 @@ fn take<F: Read + Write + Seek>(
 }
 
 impl<F: Read + Seek + Send + 'static> Layers<F> {
-    /// Merges them into one, which is written to `file`, which is empty. `None` if nothing is in
-    /// them.
+    /// Merges those above the lowest `kept` ones into one, which is written to `file`, which is
+    /// empty. `None` if they change nothing.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
     ///
     /// That of a file; `InvalidData` if a layer is no tar stream, or cannot be merged.
-    pub async fn merge<G>(self, file: G) -> io::Result<Option<Layer<G>>>
+    pub async fn merge<G>(self, kept: usize, file: G) -> io::Result<Option<Layer<G>>>
     where
         G: Read + Write + Seek + Send + 'static,
     {
-        let merged = spawn_blocking(move || self.merge_now(file)).await;
+        let merged = spawn_blocking(move || self.merge_now(kept, file)).await;
         merged.map_err(io::Error::other)?
     }
 
-    fn merge_now<G: Read + Write + Seek>(mut self, mut file: G) -> io::Result<Option<Layer<G>>> {
-        let mut index = Index::default();
-        for id in &self.order {
+    fn merge_now<G>(mut self, kept: usize, mut file: G) -> io::Result<Option<Layer<G>>>
+    where
+        G: Read + Write + Seek,
+    {
+        let (mut below, mut above) = (Index::default(), Index::default());
+        for (number, id) in self.order.iter().enumerate() {
+            let index = if number < kept {
+                &mut below
+            } else {
+                &mut above
+            };
             if let Some(range) = self.ranges.get(id) {
                 index.add(&mut self.file, range)?;
             }
         }
-        if index.nodes.is_empty() {
+        above.forget_deletions_of_nothing(&below);
+        if above.nodes.is_empty() {
             return Ok(None);
         }
         let mut out = Hashing::new(BufWriter::with_capacity(PIECE_BYTES, &mut file));
-        write(&index, &mut self.file, &mut out)?;
+        write(&above, &mut self.file, &mut out)?;
         let digest = out.finish()?;
         let size = file.stream_position()?;
         Ok(Some(Layer { file, digest, size }))

@@ -88,6 +88,40 @@ impl Index {
         Ok(())
     }
 
+    /// Forgets what deletes or hides nothing that the layers `below` hold. Besides being idle, a
+    /// deletion in a folder that only one layer has shows in it: overlayfs lists the content of
+    /// such a folder as it is, with the devices that stand for deletions.
+    pub(super) fn forget_deletions_of_nothing(&mut self, below: &Self) {
+        self.nodes.retain(|path, node| match node {
+            Node::Whiteout => below.holds(path) || below.holds_more_than(path),
+            Node::Folder { entry, opaque } => {
+                *opaque &= below.holds_more_than(path);
+                *opaque || entry.is_some()
+            }
+            Node::File(_) => true,
+        });
+    }
+
+    fn holds(&self, path: &Path) -> bool {
+        matches!(
+            self.nodes.get(path),
+            Some(Node::File(_) | Node::Folder { .. })
+        )
+    }
+
+    /// Whether something lies in the folder.
+    fn holds_more_than(&self, folder: &Path) -> bool {
+        self.within(folder).any(|(_, node)| *node != Node::Whiteout)
+    }
+
+    /// What lies in the folder.
+    fn within(&self, folder: &Path) -> impl Iterator<Item = (&PathBuf, &Node)> {
+        let after = (Bound::Excluded(folder), Bound::Unbounded);
+        self.nodes
+            .range::<Path, _>(after)
+            .take_while(move |(path, _)| path.starts_with(folder))
+    }
+
     fn hide(&mut self, folder: &Path) {
         self.clear(folder);
         let entry = match self.nodes.get(folder) {
@@ -136,14 +170,7 @@ impl Index {
 
     /// Forgets all that lies in `folder`.
     fn clear(&mut self, folder: &Path) {
-        let after = (Bound::Excluded(folder), Bound::Unbounded);
-        let within: Vec<PathBuf> = self
-            .nodes
-            .range::<Path, _>(after)
-            .map(|(path, _)| path)
-            .take_while(|path| path.starts_with(folder))
-            .cloned()
-            .collect();
+        let within: Vec<PathBuf> = self.within(folder).map(|(path, _)| path.clone()).collect();
         for path in within {
             self.nodes.remove(&path);
         }

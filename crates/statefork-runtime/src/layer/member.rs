@@ -239,7 +239,8 @@ fn plain(path: &[u8]) -> io::Result<PathBuf> {
     for part in path.components() {
         match part {
             Component::Normal(name) => plain.push(name),
-            Component::ParentDir => return refused("climbs"),
+            Component::ParentDir if !plain.pop() => return refused("climbs"),
+            Component::ParentDir => {}
             Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
         }
     }
@@ -305,10 +306,10 @@ mod tests {
         let archive = archive.into_inner().unwrap();
         let cut = Member::read(&mut Cursor::new(&archive[..1000]), 0, 1000);
         assert_eq!(cut.err().unwrap().kind(), io::ErrorKind::InvalidData);
-        for path in ["../a", "a/../../b", "a/.."] {
+        for path in ["../a", "a/../../b"] {
             assert!(plain(path.as_bytes()).is_err(), "{path}");
         }
-        assert_eq!(plain(b"./a//b/").unwrap(), Path::new("a/b"));
+        assert_eq!(plain(b"./c/../a//b/").unwrap(), Path::new("a/b"));
         assert_eq!(plain(b"/").unwrap(), Path::new(""));
     }
 }

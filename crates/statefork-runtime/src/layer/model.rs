@@ -255,9 +255,10 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Merges layers as a backend does: out of an archive that holds another one too, in pieces.
-async fn merge(layers: &[Vec<u8>]) -> Result<Vec<u8>, LayerError<()>> {
+async fn merge(base: &[u8], parts: &[Vec<u8>]) -> Result<Vec<u8>, LayerError<()>> {
     let mut archive = tar::Builder::new(Vec::new());
     let other = write(&[Entry::File("other".into(), vec![1; 2000])]);
+    let layers: Vec<Vec<u8>> = [base.to_vec()].into_iter().chain(parts.to_vec()).collect();
     let all: Vec<&Vec<u8>> = layers.iter().chain([&other]).collect();
     for (number, layer) in all.into_iter().enumerate().rev() {
         let mut header = Header::new_ustar();
@@ -273,7 +274,7 @@ async fn merge(layers: &[Vec<u8>]) -> Result<Vec<u8>, LayerError<()>> {
         .map(|piece| Ok(Bytes::copy_from_slice(piece)));
     let wanted: Vec<String> = layers.iter().map(|layer| sha256(layer)).collect();
     let layers = read(stream::iter(pieces), &wanted, Cursor::new(Vec::new())).await?;
-    let merged = layers.merge(Cursor::new(Vec::new())).await;
+    let merged = layers.merge(1, Cursor::new(Vec::new())).await;
     let Some(merged) = merged.map_err(LayerError::Io)? else {
         return Ok(Vec::new());
     };
@@ -294,11 +295,11 @@ async fn merge(layers: &[Vec<u8>]) -> Result<Vec<u8>, LayerError<()>> {
     Ok(layer)
 }
 
-fn merged(layers: &[Vec<u8>]) -> Vec<u8> {
+fn merged(base: &[Entry], parts: &[Vec<u8>]) -> Vec<u8> {
     let tokio = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    tokio.block_on(merge(layers)).unwrap()
+    tokio.block_on(merge(&write(base), parts)).unwrap()
 }
 
 fn paths() -> impl Strategy<Value = Vec<u8>> {
@@ -318,7 +319,8 @@ proptest! {
         parts in prop::collection::vec(ops(), 1..5),
     ) {
         let mut tree = Tree::default();
-        tree.apply(&layer(&base, &Tree::default(), &mut BTreeSet::new()));
+        let lowest = layer(&base, &Tree::default(), &mut BTreeSet::new());
+        tree.apply(&lowest);
         let base = tree.clone();
         let mut own = BTreeSet::new();
         let mut layers = Vec::new();
@@ -327,7 +329,12 @@ proptest! {
             tree.apply(&layer);
             layers.push(write(&layer));
         }
-        let merged = entries(&merged(&layers));
+        let merged = entries(&merged(&lowest, &layers));
+        for entry in &merged {
+            if let Entry::Whiteout(path) = entry {
+                prop_assert!(base.things.contains_key(path), "{path:?} hides nothing");
+            }
+        }
         let mut flat = base.clone();
         flat.apply(&merged);
         prop_assert_eq!(flat.plain(), tree.plain());
@@ -336,13 +343,14 @@ proptest! {
 
 #[test]
 fn a_file_whose_first_name_is_gone_keeps_its_bytes_under_the_next() {
+    let base = [Entry::File("a".into(), b"former".to_vec())];
     let first = [
         Entry::File("a".into(), b"content".to_vec()),
         Entry::Link("b".into(), "a".into()),
         Entry::Link("c".into(), "a".into()),
     ];
     let second = [Entry::Whiteout("a".into())];
-    let merged = entries(&merged(&[write(&first), write(&second)]));
+    let merged = entries(&merged(&base, &[write(&first), write(&second)]));
     assert_eq!(
         format!("{merged:?}"),
         r#"[Whiteout("a"), File("b", [99, 111, 110, 116, 101, 110, 116]), Link("c", "b")]"#
@@ -350,7 +358,7 @@ fn a_file_whose_first_name_is_gone_keeps_its_bytes_under_the_next() {
 }
 
 #[test]
-fn deletions_within_what_is_hidden_say_nothing() {
+fn deletions_of_what_is_not_there_say_nothing() {
     let first = [
         Entry::Folder("a".into(), 0o755),
         Entry::Opaque("a".into()),
@@ -360,14 +368,20 @@ fn deletions_within_what_is_hidden_say_nothing() {
         Entry::Folder("a".into(), 0o700),
         Entry::Whiteout("a/b".into()),
     ];
-    let merged = entries(&merged(&[write(&first), write(&second)]));
-    assert_eq!(format!("{merged:?}"), r#"[Folder("a", 448), Opaque("a")]"#);
+    let layers = [write(&first), write(&second)];
+    let over_something = [
+        Entry::Folder("a".into(), 0o755),
+        Entry::File("a/c".into(), b"2".to_vec()),
+    ];
+    let shown = |base| format!("{:?}", entries(&merged(base, &layers)));
+    assert_eq!(shown(&over_something), r#"[Folder("a", 448), Opaque("a")]"#);
+    assert_eq!(shown(&[]), r#"[Folder("a", 448)]"#);
 }
 
 #[tokio::test]
 async fn a_link_to_what_no_layer_holds_is_refused() {
     let layer = write(&[Entry::Link("a".into(), "b".into())]);
-    match merge(&[layer]).await {
+    match merge(&write(&[]), &[layer]).await {
         Err(LayerError::Io(error)) => {
             assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
             assert!(error.to_string().contains("the hard link a"), "{error}");

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use statefork_runtime::{
     Capture, CaptureRequest, Captured, Captures, Container, ContainerId, ContainerState,
-    Containers, EnvVar, ErrorKind, ImageId, LaunchRequest, ObjectKind, Phases, Result,
-    RuntimeError,
+    Containers, EnvVar, ErrorKind, FlattenRequest, ImageId, LaunchRequest, ObjectKind, Phases,
+    Result, RuntimeError,
 };
 
 use super::super::captures::Stored;
@@ -181,6 +181,14 @@ impl Captures for DefectiveRuntime {
         phases: &Phases,
     ) -> Result<Container> {
         self.spoiled(self.defective_launch(capture, request, phases).await)
+    }
+
+    async fn layers(&self, capture: &Capture) -> Result<u32> {
+        self.spoiled(self.defective_layers(capture).await)
+    }
+
+    async fn flatten(&self, capture: &Capture, request: &FlattenRequest) -> Result<Captured> {
+        self.spoiled(self.defective_flatten(capture, request).await)
     }
 
     async fn remove_capture(&self, capture: &Capture) -> Result<()> {

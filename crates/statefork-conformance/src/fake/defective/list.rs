@@ -147,6 +147,30 @@ defects! {
     CapturesCollide,
     /// Phases are not recorded.
     PhasesAreNotRecorded,
+    /// Layers are those above the image.
+    LayersLeaveTheImageOut,
+    /// A file that was deleted comes back in a flattened capture.
+    FlattenForgetsDeletions,
+    /// The lowest content of a file counts in a flattened capture.
+    FlattenTakesTheOldest,
+    /// A flattened capture has no settings.
+    FlattenForgetsSettings,
+    /// A flattened capture lacks the labels that were asked for.
+    FlattenIgnoresLabels,
+    /// A flattened capture has as many layers as before.
+    FlattenOnlyCopies,
+    /// The base's layers are merged too.
+    FlattenMergesTheBase,
+    /// Flattening removes what was flattened.
+    FlattenReplaces,
+    /// A taken name is moved to the flattened capture.
+    FlattenTakesNames,
+    /// Any capture is taken for a base.
+    FlattenTakesAnyBase,
+    /// The bytes of a flattened capture are those of the whole image.
+    FlattenCountsTheImage,
+    /// A lost capture is flattened to an empty one.
+    FlattenTakesAnything,
     /// Removing a capture removes those that stand on it.
     RemoveCaptureTakesChildren,
     /// Removing a capture that is in use succeeds.
