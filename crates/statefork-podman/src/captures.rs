@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
 use hyper::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use statefork_runtime::{
     Capture, CaptureRequest, Captured, Captures, Container, ContainerId, ContainerState,
-    Containers, ImageId, Images, LaunchRequest, ObjectKind, Phase, Phases, Result, RuntimeError,
+    Containers, FlattenRequest, ImageId, Images, LaunchRequest, ObjectKind, Phase, Phases, Result,
+    RuntimeError,
 };
 
 use crate::cause::Cause;
@@ -19,7 +19,7 @@ use crate::launch::create_request;
 use crate::name::ImageName;
 use crate::plan::Plan;
 use crate::raw::{Payload, encode, query};
-use crate::rewrite::rewrite;
+use crate::rewrite::{self, Draft};
 use crate::{LAYER_LIMIT, PodmanRuntime, rlimits};
 
 /// Version of [`Stored`] in [`Capture::data`].
@@ -28,22 +28,22 @@ const CAPTURE: &str = "capture a container";
 const LAUNCH: &str = "create a container";
 
 /// What a capture says.
-struct Stored {
+pub(crate) struct Stored {
     /// The image that holds it.
-    image: ImageId,
+    pub(crate) image: ImageId,
     /// Whether the image was made for the capture, and goes with it.
-    owned: bool,
+    pub(crate) owned: bool,
 }
 
 impl Stored {
-    fn write(self) -> Capture {
+    pub(crate) fn write(self) -> Capture {
         Capture {
             format: FORMAT,
             data: json!({"image": self.image, "owned": self.owned}),
         }
     }
 
-    fn read(capture: &Capture) -> Result<Self> {
+    pub(crate) fn read(capture: &Capture) -> Result<Self> {
         let damaged = |reason: &str| RuntimeError::Damaged {
             what: "capture".into(),
             reason: reason.into(),
@@ -89,18 +89,9 @@ impl Captures for PodmanRuntime {
         phases: &Phases,
     ) -> Result<Captured> {
         let name = ImageName::parse(&request.name)?;
-        let full_name = name.to_string();
-        let handle = self.client.image(&full_name);
-        let (found, taken) = tokio::join!(self.look(container), self.client.call(handle.exists()));
+        let (found, free) = tokio::join!(self.look(container), self.expect_free_name(&name));
         let found = found?.ok_or_else(|| no_container(container))?;
-        // A commit would take the name off the image that has it.
-        if taken.map_err(|fault| self.client.error(CAPTURE, fault))? {
-            return Err(RuntimeError::Conflict {
-                object: ObjectKind::Image,
-                name: full_name,
-                reason: "the name is taken".into(),
-            });
-        }
+        free?;
         let base = self.inspect_image(found.image()).await?;
         let base = base.ok_or_else(|| RuntimeError::NotFound {
             object: ObjectKind::Image,
@@ -172,6 +163,17 @@ impl Captures for PodmanRuntime {
         }
     }
 
+    async fn layers(&self, capture: &Capture) -> Result<u32> {
+        let image = Stored::read(capture)?.image;
+        let found = self.inspect_image(image.as_str()).await?;
+        let found = found.ok_or_else(|| lost(&image))?;
+        Ok(found.layers)
+    }
+
+    async fn flatten(&self, capture: &Capture, request: &FlattenRequest) -> Result<Captured> {
+        self.flatten_chain(capture, request).await
+    }
+
     async fn remove_capture(&self, capture: &Capture) -> Result<()> {
         let stored = Stored::read(capture)?;
         if !stored.owned {
@@ -230,13 +232,26 @@ impl PodmanRuntime {
                 self.client.get::<Value>(&base),
             )
             .map_err(|fault| self.client.error(CAPTURE, fault))?;
-            let rewritten = rewrite(&image, &base, &plan.labels, name)?;
-            let archive = stream::iter([Ok(rewritten.archive)]).boxed();
+            let draft = Draft {
+                settings: rewrite::settings(&base, &plan.labels),
+                layers: rewrite::layers(&image),
+                last_bytes: None,
+                history: image["History"].clone(),
+                image,
+            };
+            let documents = rewrite::documents(&draft, name);
+            let archive = rewrite::archive(&documents.files);
+            let archive = archive.map_err(|error| RuntimeError::Daemon {
+                op: CAPTURE,
+                status: None,
+                message: "the image archive could not be made".into(),
+                source: Some(error.into()),
+            })?;
             let raw = &self.client.raw;
             let call = raw.send(Method::POST, "/images/load", Payload::Tar(archive));
             let loaded = self.client.call(call).await;
             loaded.map_err(|fault| self.client.error(CAPTURE, fault))?;
-            Ok(rewritten.id)
+            Ok(documents.id)
         };
         match made.await {
             Ok(id) => match self.delete_image(&image, ObjectKind::Capture).await {
@@ -247,8 +262,23 @@ impl PodmanRuntime {
         }
     }
 
+    /// Errors: `Conflict` if an image has this name; a commit or a load would take it away.
+    pub(crate) async fn expect_free_name(&self, name: &ImageName<'_>) -> Result<()> {
+        let name = name.to_string();
+        let handle = self.client.image(&name);
+        let taken = self.client.call(handle.exists()).await;
+        if taken.map_err(|fault| self.client.error("look an image up", fault))? {
+            return Err(RuntimeError::Conflict {
+                object: ObjectKind::Image,
+                name,
+                reason: "the name is taken".into(),
+            });
+        }
+        Ok(())
+    }
+
     /// Bytes of an image's uppermost layer.
-    async fn top_layer_bytes(&self, image: &str) -> Result<u64> {
+    pub(crate) async fn top_layer_bytes(&self, image: &str) -> Result<u64> {
         let handle = self.client.image(image);
         let history = self.client.read(|| handle.history()).await;
         let history = history.map_err(|fault| self.client.error(CAPTURE, fault))?;
@@ -256,16 +286,13 @@ impl PodmanRuntime {
         Ok(u64::try_from(size.unwrap_or_default()).unwrap_or_default())
     }
 
-    async fn undo_image(&self, image: &str, first: RuntimeError) -> RuntimeError {
+    pub(crate) async fn undo_image(&self, image: &str, first: RuntimeError) -> RuntimeError {
         with_cleanup(first, self.delete_image(image, ObjectKind::Capture).await)
     }
 
     fn create_error(&self, image: &ImageId, request: &LaunchRequest, fault: Fault) -> RuntimeError {
         match fault.cause() {
-            Cause::NoImage => RuntimeError::NotFound {
-                object: ObjectKind::Capture,
-                name: image.to_string(),
-            },
+            Cause::NoImage => lost(image),
             Cause::NameTaken => RuntimeError::Conflict {
                 object: ObjectKind::Container,
                 name: request.name.clone(),
@@ -277,6 +304,14 @@ impl PodmanRuntime {
             },
             _ => self.client.error(LAUNCH, fault),
         }
+    }
+}
+
+/// The error for a capture that the service has lost.
+pub(crate) fn lost(image: &ImageId) -> RuntimeError {
+    RuntimeError::NotFound {
+        object: ObjectKind::Capture,
+        name: image.to_string(),
     }
 }
 

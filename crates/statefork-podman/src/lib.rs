@@ -6,6 +6,7 @@
 //!
 //! - A capture is an image that Podman commits, with the configuration of the image that the
 //!   container was made from and the labels of the request (modules `plan` and `rewrite`).
+//! - The layers of a chain become one before there are too many (module `flatten`).
 //! - Containers are made with `image_volume_mode: ignore`: the paths that an image declares as
 //!   volumes are in the writable layer, and so in every capture; no image has to be prepared.
 //! - Containers log to files (`k8s-file`), whatever the service's default: a journal is not there
@@ -20,6 +21,7 @@ mod describe;
 mod endpoint;
 mod exec;
 mod fault;
+mod flatten;
 mod frames;
 mod images;
 mod launch;

@@ -11,6 +11,7 @@
 //! | `containers/{}/logs`, `exec/{}/start` | borrow the handle; panic on an unknown stream |
 //! | `containers/{}/archive` (`HEAD`) | missing |
 //! | `build`, `images/load` | take a path, and the whole archive in memory |
+//! | `images/{}/get` | borrows the handle |
 
 use std::io;
 use std::path::{Path, PathBuf};

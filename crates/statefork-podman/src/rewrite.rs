@@ -1,15 +1,12 @@
-//! The image of a capture with the configuration that it ought to have, where a commit cannot
-//! give it that.
-//!
-//! The committed image is loaded a second time, from an archive with another configuration that
-//! names the layers, which are there, and holds none of them.
-
-use std::collections::BTreeMap;
+//! Images whose layers are there, all or all but one: archives that name the layers and do not
+//! hold them. So a capture gets the configuration that it ought to have, where a commit cannot give
+//! it that, and a flattened one is loaded.
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use statefork_runtime::{Labels, Result, RuntimeError};
+use statefork_runtime::{ByteStream, Labels};
 
 use crate::name::ImageName;
 
@@ -17,75 +14,83 @@ const MANIFEST_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+jso
 const CONFIG_TYPE: &str = "application/vnd.docker.container.image.v1+json";
 const LAYER_TYPE: &str = "application/vnd.docker.image.rootfs.diff.tar";
 
-/// An archive without layers, and the id of the image that it makes.
-pub(crate) struct Rewritten {
-    pub(crate) id: String,
-    pub(crate) archive: Bytes,
+/// An image that is to be loaded.
+pub(crate) struct Draft {
+    /// As the service describes images: whose architecture and time of creation it gets.
+    pub(crate) image: Value,
+    /// Its settings (OCI image-spec 1.1, "Image configuration", object `config`).
+    pub(crate) settings: Value,
+    /// The digests of its layers, lowest first.
+    pub(crate) layers: Vec<String>,
+    /// Bytes of the last one, if the archive is to hold it; all others are there.
+    pub(crate) last_bytes: Option<u64>,
+    /// Its history.
+    pub(crate) history: Value,
 }
 
-/// An image with the layers of `image` and the settings of `base` (both as the service describes
-/// images), with labels and a name: an OCI image layout (OCI image-spec 1.1, "Image Layout") of a
-/// Docker image manifest.
-pub(crate) fn rewrite(
-    image: &Value,
-    base: &Value,
-    labels: &Labels,
-    name: &ImageName<'_>,
-) -> Result<Rewritten> {
-    let layers = image["RootFS"]["Layers"].clone();
-    let digests: Vec<&str> = layers
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let mut settings = base["Config"].clone();
+/// The files of an archive without layers, and the id of the image that it makes.
+pub(crate) struct Documents {
+    pub(crate) id: String,
+    pub(crate) files: [(String, Vec<u8>); 4],
+}
+
+/// The settings of an image, as the service describes it, with labels in place of its own.
+pub(crate) fn settings(image: &Value, labels: &Labels) -> Value {
+    let mut settings = image["Config"].clone();
     settings["Labels"] = json!(labels);
-    if !base["Healthcheck"].is_null() {
-        settings["Healthcheck"] = base["Healthcheck"].clone();
+    if !image["Healthcheck"].is_null() {
+        settings["Healthcheck"] = image["Healthcheck"].clone();
     }
+    settings
+}
+
+/// The digests of an image's layers, lowest first, as the service describes it.
+pub(crate) fn layers(image: &Value) -> Vec<String> {
+    let layers = image["RootFS"]["Layers"].as_array().into_iter().flatten();
+    let layers = layers.filter_map(|layer| layer.as_str());
+    layers.map(str::to_owned).collect()
+}
+
+/// An OCI image layout (OCI image-spec 1.1, "Image Layout") of a Docker image manifest.
+pub(crate) fn documents(draft: &Draft, name: &ImageName<'_>) -> Documents {
+    let image = &draft.image;
     let config = json!({
         "architecture": image["Architecture"],
         "os": image["Os"],
         "created": image["Created"],
-        "config": settings,
-        "rootfs": {"type": "layers", "diff_ids": layers},
-        "history": image["History"],
+        "config": draft.settings,
+        "rootfs": {"type": "layers", "diff_ids": draft.layers},
+        "history": draft.history,
     })
     .to_string();
     let id = digest(&config);
+    let last = draft.layers.len().saturating_sub(1);
+    // Layers that are there are found by their digests; nobody asks for their sizes.
+    let size = |number| draft.last_bytes.filter(|_| number == last).unwrap_or(0);
+    let layers = draft.layers.iter().enumerate().map(
+        |(number, digest)| json!({"mediaType": LAYER_TYPE, "digest": digest, "size": size(number)}),
+    );
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
         "config": descriptor(CONFIG_TYPE, &config),
-        // The layers are found by their digests; nobody asks for their sizes.
-        "layers": digests
-            .iter()
-            .map(|digest| json!({"mediaType": LAYER_TYPE, "digest": digest, "size": 0}))
-            .collect::<Vec<_>>(),
+        "layers": layers.collect::<Vec<_>>(),
     })
     .to_string();
     let mut root = descriptor(MANIFEST_TYPE, &manifest);
     root["annotations"] = json!({"org.opencontainers.image.ref.name": name.to_string()});
-    let files = BTreeMap::from([
-        (
-            "oci-layout".to_owned(),
-            json!({"imageLayoutVersion": "1.0.0"}).to_string(),
-        ),
-        (
-            "index.json".to_owned(),
-            json!({"schemaVersion": 2, "manifests": [root]}).to_string(),
-        ),
-        (blob(&config), config),
-        (blob(&manifest), manifest),
-    ]);
-    let archive = archive(&files).map_err(|error| RuntimeError::Daemon {
-        op: "write an image archive",
-        status: None,
-        message: "the archive could not be made".into(),
-        source: Some(error.into()),
-    })?;
-    Ok(Rewritten { id, archive })
+    let layout = json!({"imageLayoutVersion": "1.0.0"});
+    let index = json!({"schemaVersion": 2, "manifests": [root]});
+    let files = [
+        ("oci-layout".to_owned(), layout.to_string()),
+        ("index.json".to_owned(), index.to_string()),
+        (blob(&id), config),
+        (blob(&digest(&manifest)), manifest),
+    ];
+    Documents {
+        id,
+        files: files.map(|(path, text)| (path, text.into_bytes())),
+    }
 }
 
 fn digest(text: &str) -> String {
@@ -103,17 +108,21 @@ fn descriptor(media_type: &str, text: &str) -> Value {
     })
 }
 
-fn blob(text: &str) -> String {
-    format!("blobs/sha256/{}", digest(text))
+/// The path of a file with this digest (`sha256:…`, or its digits alone).
+pub(crate) fn blob(digest: &str) -> String {
+    let digits = digest.strip_prefix("sha256:").unwrap_or(digest);
+    format!("blobs/sha256/{digits}")
 }
 
-fn archive(files: &BTreeMap<String, String>) -> std::io::Result<Bytes> {
+/// An archive of documents alone, as a stream.
+pub(crate) fn archive(files: &[(String, Vec<u8>)]) -> std::io::Result<ByteStream> {
     let mut tar = tar::Builder::new(Vec::new());
     for (path, text) in files {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
-        tar.append_data(&mut header, path, text.as_bytes())?;
+        tar.append_data(&mut header, path, text.as_slice())?;
     }
-    tar.into_inner().map(Bytes::from)
+    let archive = Bytes::from(tar.into_inner()?);
+    Ok(stream::iter([Ok(archive)]).boxed())
 }
