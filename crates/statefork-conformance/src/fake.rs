@@ -25,9 +25,11 @@
 //! port is a real listening socket that accepts and never answers. A capture keeps the image's
 //! configuration, not the container's settings: who launches it gives the settings again.
 
+mod adopt;
 mod archive;
 mod captures;
 mod containers;
+mod copy;
 pub mod defective;
 mod exec;
 mod files;

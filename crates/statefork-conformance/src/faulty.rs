@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use statefork_runtime::{
-    BuildRequest, ByteStream, Capabilities, Capture, CaptureRequest, Captured, Captures, Change,
-    Container, ContainerId, Containers, Exec, ExecRequest, FlattenRequest, Found, HomeId, Image,
-    ImageId, Images, LaunchRequest, LogRequest, OutputStream, Phases, PrepareRequest, Result,
-    Runtime, RuntimeError, RuntimeIdentity,
+    Adoption, BuildRequest, ByteStream, Capabilities, Capture, CaptureRequest, Captured, Captures,
+    Change, Container, ContainerId, Containers, Exec, ExecRequest, FlattenRequest, Found, HomeId, Image, ImageId,
+    Images, LaunchRequest, LogRequest, OutputStream, Phases, PrepareRequest, Result, Runtime,
+    RuntimeError, RuntimeIdentity,
 };
 
 /// A method of the contract.
@@ -35,10 +36,14 @@ pub enum Method {
     Exec,
     Logs,
     Changes,
+    CopyOut,
+    CopyIn,
+    Adopt,
     Capture,
     Launch,
     Layers,
     Flatten,
+    VerifyCapture,
     RemoveCapture,
 }
 
@@ -252,6 +257,26 @@ impl Containers for FaultyRuntime {
         let call = self.inner.changes(container);
         self.through(Method::Changes, call).await
     }
+
+    async fn copy_out(&self, container: &ContainerId, path: &Path) -> Result<ByteStream> {
+        let call = self.inner.copy_out(container, path);
+        self.through(Method::CopyOut, call).await
+    }
+
+    async fn copy_in(
+        &self,
+        container: &ContainerId,
+        folder: &Path,
+        archive: ByteStream,
+    ) -> Result<()> {
+        let call = self.inner.copy_in(container, folder, archive);
+        self.through(Method::CopyIn, call).await
+    }
+
+    async fn adopt(&self, container: &ContainerId) -> Result<Option<Adoption>> {
+        let call = self.inner.adopt(container);
+        self.through(Method::Adopt, call).await
+    }
 }
 
 #[async_trait]
@@ -288,6 +313,11 @@ impl Captures for FaultyRuntime {
     async fn flatten(&self, capture: &Capture, request: &FlattenRequest) -> Result<Captured> {
         let call = self.inner.flatten(capture, request);
         self.through(Method::Flatten, call).await
+    }
+
+    async fn verify_capture(&self, capture: &Capture) -> Result<bool> {
+        let call = self.inner.verify_capture(capture);
+        self.through(Method::VerifyCapture, call).await
     }
 
     async fn remove_capture(&self, capture: &Capture) -> Result<()> {

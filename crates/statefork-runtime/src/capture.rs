@@ -130,6 +130,13 @@ pub trait Captures: Send + Sync {
     /// the future is dropped before the new image is named, nothing is stored.
     async fn flatten(&self, capture: &Capture, request: &FlattenRequest) -> Result<Captured>;
 
+    /// Whether the runtime still has everything that the capture needs to be launched: its image,
+    /// with the layers that the runtime's own books name. Whether each file on the disk is intact
+    /// is not looked at. Takes as long as one look at an image; changes nothing.
+    ///
+    /// Errors: `Damaged` for a capture that cannot be read.
+    async fn verify_capture(&self, capture: &Capture) -> Result<bool>;
+
     /// Removes what the capture alone needs; layers that other captures stand on stay until those
     /// go. Absent: success. Errors: `Conflict` while a container runs from it.
     async fn remove_capture(&self, capture: &Capture) -> Result<()>;

@@ -2,13 +2,16 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{ContainerId, ContainerPort, Exec, ExecRequest, ImageId, Labels, OutputStream, Result};
+use crate::{
+    Adoption, ByteStream, ContainerId, ContainerPort, Exec, ExecRequest, ImageId, Labels,
+    OutputStream, Result,
+};
 
 /// The state of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,4 +164,48 @@ pub trait Containers: Send + Sync {
     /// What differs from the image that it was made from, sorted by path; paths on mounts are not
     /// listed. Errors: `NotFound`.
     async fn changes(&self, container: &ContainerId) -> Result<Vec<Change>>;
+
+    /// One file or folder of a container in whatever state, as a tar stream. `path` is absolute and
+    /// has no `..`.
+    ///
+    /// The entry is named by the last component of `path`; a folder's entries follow below that
+    /// name. Symbolic links on the way are followed inside the container; one at the end is not, it
+    /// is the entry itself. Contents, kinds, modes, times and targets of links are those of the
+    /// container. Owners count for nothing: some runtimes replace them by the container's user.
+    ///
+    /// What lies on a bind mount or a volume is taken from there. What the container sees on a
+    /// mount in memory (tmpfs), in `/proc`, `/sys` and `/dev` may be missing.
+    ///
+    /// The stream is not one instant of a container that runs, and ends with an error where the
+    /// connection breaks. Errors: `NotFound`; `Invalid` naming the path if there is nothing, if it
+    /// is not absolute, has `..`, is no UTF-8 or is the root, which has no name.
+    async fn copy_out(&self, container: &ContainerId, path: &Path) -> Result<ByteStream>;
+
+    /// Unpacks a tar stream, plain, in a folder of a container in whatever state. `folder` is
+    /// absolute, has no `..`, and exists; symbolic links to it are followed inside the container.
+    ///
+    /// Contents, kinds, modes, numeric owners, times and targets of links become those of the
+    /// archive. What is there already is replaced; a folder is merged with one of the same name,
+    /// and is never replaced by something that is no folder. No entry gets out of `folder`.
+    ///
+    /// What lies on a bind mount or a volume is written there; a mount in memory (tmpfs) may be
+    /// written beneath, so that the container does not see it.
+    ///
+    /// After an error, entries before the one that failed may have been unpacked. Errors:
+    /// `NotFound`; `Invalid` naming the path if it does not exist or is no folder, lies on a
+    /// read-only mount, is not absolute, has `..` or is no UTF-8, and for a stream that is no tar
+    /// or that the runtime does not unpack there; `StorageFull`.
+    async fn copy_in(
+        &self,
+        container: &ContainerId,
+        folder: &Path,
+        archive: ByteStream,
+    ) -> Result<()>;
+
+    /// The settings with which a container was made, by whomever, as those that it would be
+    /// launched with again. Looks only, in whatever state the container is. `None` when there is
+    /// no such container.
+    ///
+    /// Errors: `NotFound(Image)` if the image that it was made from is gone.
+    async fn adopt(&self, container: &ContainerId) -> Result<Option<Adoption>>;
 }

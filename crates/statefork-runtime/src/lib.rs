@@ -10,7 +10,7 @@
 //! layer; [`Captures::of_image`] names it as the capture that everything starts from.
 //! [`Captures::launch`] makes a container from a capture and starts it. The application runs, is
 //! looked at ([`Containers::inspect`], [`Containers::logs`], [`Containers::changes`]) and worked
-//! in ([`Containers::exec`]). [`Captures::capture`] stores what its writable layer holds as a new
+//! in ([`Containers::exec`], [`Containers::copy_out`], [`Containers::copy_in`]). [`Captures::capture`] stores what its writable layer holds as a new
 //! capture, while the container goes on. To go back, a second container is launched from an
 //! earlier capture beside the first, which is paused meanwhile; then the first is removed, or, if
 //! the second never became usable, the second is removed and the first unpaused.
@@ -19,6 +19,9 @@
 //! to the runtime's limit ([`Captures::layers`], [`Capabilities::layer_limit`]),
 //! [`Captures::flatten`] makes a capture with the same files and few layers, which takes its place.
 //! [`layer`] is what the backends flatten with.
+//!
+//! A container that somebody made by hand joins in with [`Containers::adopt`], which tells its
+//! settings and what of it they cannot say.
 //!
 //! # Rules for every method
 //!
@@ -36,6 +39,7 @@
 //!
 //! This crate does no I/O of its own.
 
+mod adoption;
 mod capability;
 mod capture;
 mod container;
@@ -45,12 +49,14 @@ mod id;
 mod image;
 mod labels;
 pub mod layer;
+mod path;
 mod phase;
 mod port;
 pub mod probe;
 mod runtime;
 mod spec;
 
+pub use adoption::Adoption;
 pub use capability::{Capabilities, Support};
 pub use capture::{Capture, CaptureRequest, Captured, Captures, FlattenRequest, LaunchRequest};
 pub use container::{
@@ -66,6 +72,7 @@ pub use image::{BuildRequest, ByteStream, Image, ImageConfig, Images, PrepareReq
 pub use labels::{
     LABEL_ENVIRONMENT, LABEL_HOME, LABEL_OBJECT, LABEL_TYPE, Labels, ObjectType, Owner,
 };
+pub use path::{container_entry, container_path};
 pub use phase::{Phase, Phases};
 pub use port::{PortMapping, PortParseError, PortParseReason};
 pub use runtime::{Found, Runtime, RuntimeIdentity, RuntimeOptions};

@@ -82,7 +82,7 @@ pub struct Mount {
 }
 
 /// The network of a container.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
     /// An own network namespace, joined to the runtime's default bridge.
@@ -92,6 +92,17 @@ pub enum Network {
     None,
     /// The host's network. Two such containers of one environment never run at once.
     Host,
+    /// An own network namespace, joined to this one network of the runtime, which somebody made
+    /// (never the default bridge). Its address there is the container's address. A network that
+    /// does not exist is [`Invalid`](crate::ErrorKind::Invalid) to launch.
+    Named(String),
+}
+
+impl Network {
+    /// Whether a container has an address of its own on it, and the runtime can publish its ports.
+    pub fn has_addresses(&self) -> bool {
+        matches!(self, Self::Bridge | Self::Named(_))
+    }
 }
 
 /// Resource limits; `None` is unlimited.
@@ -154,6 +165,24 @@ mod tests {
             shown.contains("TOKEN") && !shown.contains("s3cret"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn a_network_keeps_its_spelling() {
+        for (network, text) in [
+            (Network::Bridge, r#""bridge""#),
+            (Network::None, r#""none""#),
+            (Network::Host, r#""host""#),
+            (Network::Named("shop".into()), r#"{"named":"shop"}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&network).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Network>(text).unwrap(), network);
+        }
+        let named = ContainerSpec {
+            network: Network::Named("shop".into()),
+            ..ContainerSpec::default()
+        };
+        assert!(named.can_run_twice() && named.network.has_addresses());
     }
 
     #[test]

@@ -127,6 +127,13 @@ impl Captures for FakeRuntime {
             .write(|state| flatten(state, &stored.image, &base.image, name, request))
     }
 
+    async fn verify_capture(&self, capture: &Capture) -> Result<bool> {
+        let stored = Stored::read(capture)?;
+        Ok(self
+            .shared
+            .read(|state| state.images.contains_key(&stored.image)))
+    }
+
     async fn remove_capture(&self, capture: &Capture) -> Result<()> {
         let stored = Stored::read(capture)?;
         if !stored.owned {
@@ -316,6 +323,7 @@ fn create(state: &mut State, image: &ImageId, request: &LaunchRequest) -> Result
             name: request.name.clone(),
             image: image.clone(),
             labels,
+            spec: request.spec.clone(),
             argv,
             circumstances,
             tree,

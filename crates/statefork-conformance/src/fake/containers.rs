@@ -1,19 +1,21 @@
 //! Containers of the fake.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use statefork_runtime::{
-    Change, Container, ContainerId, ContainerState, Containers, Exec, ExecExit, ExecRequest,
-    LogRequest, Output, OutputStream, Result, RuntimeError, Support,
+    Adoption, ByteStream, Change, Container, ContainerId, ContainerState, Containers, Exec,
+    ExecExit, ExecRequest, LogRequest, Output, OutputStream, Result, RuntimeError, Support,
 };
 
 use super::exec::{self, KILLED, Run};
 use super::program::{self, Lookup, Process};
 use super::state::StoredContainer;
-use super::{FakeRuntime, captures, settings};
+use super::{FakeRuntime, adopt, captures, copy, settings};
 
 #[async_trait]
 impl Containers for FakeRuntime {
@@ -180,5 +182,40 @@ impl Containers for FakeRuntime {
     async fn changes(&self, container: &ContainerId) -> Result<Vec<Change>> {
         self.shared
             .write(|state| Ok(state.container_mut(container)?.tree.changes()))
+    }
+
+    async fn copy_out(&self, container: &ContainerId, path: &Path) -> Result<ByteStream> {
+        let archive = self
+            .shared
+            .write(|state| copy::out(state, container, path))?;
+        Ok(stream::iter([Ok(archive)]).boxed())
+    }
+
+    async fn copy_in(
+        &self,
+        container: &ContainerId,
+        folder: &Path,
+        archive: ByteStream,
+    ) -> Result<()> {
+        let folder = self
+            .shared
+            .write(|state| copy::target(state, container, folder))?;
+        let bytes: Vec<Bytes> =
+            archive
+                .try_collect()
+                .await
+                .map_err(|error| RuntimeError::Daemon {
+                    op: "read the archive",
+                    status: None,
+                    message: "its source broke".into(),
+                    source: Some(error.into()),
+                })?;
+        let files = copy::unpack(&folder, &bytes.concat())?;
+        self.shared
+            .write(|state| copy::write(state, container, &folder, files))
+    }
+
+    async fn adopt(&self, container: &ContainerId) -> Result<Option<Adoption>> {
+        self.shared.read(|state| adopt::adopt(state, container))
     }
 }

@@ -2,6 +2,7 @@
 
 mod captures;
 mod containers;
+mod copy;
 mod exec;
 mod flatten;
 mod images;

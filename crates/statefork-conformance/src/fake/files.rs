@@ -155,6 +155,40 @@ impl Tree {
                 .any(|file| is_above(path, file) && self.layered(file).is_some())
     }
 
+    /// The files below a folder, with what is mounted there.
+    pub(super) fn files_below(&self, volumes: &Volumes, path: &Path) -> BTreeMap<PathBuf, Bytes> {
+        let mut files = BTreeSet::new();
+        let layers = self.base.iter().map(AsRef::as_ref).chain([&self.writable]);
+        files.extend(layers.flat_map(BTreeMap::keys).cloned());
+        for mount in &self.mounts {
+            match &mount.source {
+                Source::Bind(host) => files.extend(
+                    host_files(host)
+                        .iter()
+                        .map(|file| below(&mount.path, host, file)),
+                ),
+                Source::Named(name) => files.extend(
+                    volumes
+                        .get(name)
+                        .into_iter()
+                        .flat_map(BTreeMap::keys)
+                        .map(|file| mount.path.join(file)),
+                ),
+                Source::Anonymous(own) => files.extend(own.keys().cloned()),
+            }
+        }
+        files
+            .into_iter()
+            .filter(|file| is_above(path, file))
+            .filter_map(|file| Some((file.clone(), self.read(volumes, &file).ok()?)))
+            .collect()
+    }
+
+    /// Whether a path lies on a mount that the container cannot write.
+    pub(super) fn is_read_only(&self, path: &Path) -> bool {
+        self.mount_of(path).is_some_and(|mount| mount.read_only)
+    }
+
     /// What the image holds below `path`, as the first content of a volume there.
     pub(super) fn image_files_below(&self, path: &Path) -> Layer {
         self.base
@@ -243,6 +277,18 @@ pub(super) fn layer_bytes(layer: &Layer) -> u64 {
         .flatten()
         .map(|content| content.len() as u64)
         .sum()
+}
+
+/// The files below a folder of the host; none below what is no folder.
+fn host_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .flat_map(|path| match path.is_dir() {
+            true => host_files(&path),
+            false => vec![path],
+        })
+        .collect()
 }
 
 fn is_above(folder: &Path, file: &Path) -> bool {

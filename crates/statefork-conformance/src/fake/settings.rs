@@ -12,7 +12,7 @@ use super::files::{Mounted, Source, Tree, Volumes};
 use super::names::check_object_name;
 use super::program::Circumstances;
 
-fn invalid(what: String, reason: &str) -> RuntimeError {
+pub(super) fn invalid(what: String, reason: &str) -> RuntimeError {
     RuntimeError::Invalid {
         what,
         reason: reason.into(),
@@ -41,12 +41,18 @@ pub(super) fn check(request: &LaunchRequest) -> Result<()> {
         if port.protocol != Protocol::Tcp || port.port == 0 {
             return Err(invalid(format!("port {port}"), "not a TCP port"));
         }
-        if spec.network != Network::Bridge {
+        if !spec.network.has_addresses() {
             return Err(invalid(
                 format!("port {port}"),
-                "only a container on the bridge publishes ports",
+                "a container without an address of its own publishes no ports",
             ));
         }
+    }
+    if let Network::Named(name) = &spec.network {
+        return Err(invalid(
+            format!("network {name:?}"),
+            "the fake has no networks",
+        ));
     }
     Ok(())
 }
@@ -79,7 +85,7 @@ pub(super) fn circumstances(
     let mut env = BTreeMap::new();
     add_env(&mut env, &config.env)?;
     add_env(&mut env, &spec.env)?;
-    let hostname = match (&spec.hostname, spec.network) {
+    let hostname = match (&spec.hostname, &spec.network) {
         (Some(hostname), _) => hostname.clone(),
         (None, Network::Host) => "host".to_owned(),
         (None, _) => short_id.to_owned(),

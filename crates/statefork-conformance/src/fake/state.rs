@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use statefork_runtime::{
-    Container, ContainerId, ContainerMount, ContainerPort, ContainerState, Image, ImageConfig,
-    ImageId, Labels, ObjectKind, Output, Result, RuntimeError, Stream, Support,
+    Container, ContainerId, ContainerMount, ContainerPort, ContainerSpec, ContainerState, Image,
+    ImageConfig, ImageId, Labels, ObjectKind, Output, Result, RuntimeError, Stream, Support,
 };
 use tokio::sync::watch;
 
@@ -43,6 +43,8 @@ pub(super) struct StoredContainer {
     pub(super) name: String,
     pub(super) image: ImageId,
     pub(super) labels: Labels,
+    /// What it was launched with.
+    pub(super) spec: ContainerSpec,
     pub(super) argv: Vec<String>,
     pub(super) circumstances: Circumstances,
     pub(super) tree: Tree,

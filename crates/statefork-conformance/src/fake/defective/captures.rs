@@ -191,6 +191,23 @@ impl Captures for DefectiveRuntime {
         self.spoiled(self.defective_flatten(capture, request).await)
     }
 
+    async fn verify_capture(&self, capture: &Capture) -> Result<bool> {
+        let is_there = self.fake.verify_capture(capture).await;
+        let is_there = self.spoiled(is_there)?;
+        let image = Stored::read(capture)?.image;
+        match self.defect {
+            Defect::VerifyBelieves => Ok(true),
+            Defect::VerifyKnowsNoImages => {
+                Ok(is_there && self.memory().sources.contains_key(&image))
+            }
+            Defect::VerifyNeedsOne if !is_there => Err(RuntimeError::NotFound {
+                object: ObjectKind::Capture,
+                name: image.to_string(),
+            }),
+            _ => Ok(is_there),
+        }
+    }
+
     async fn remove_capture(&self, capture: &Capture) -> Result<()> {
         let stored = match Stored::read(capture) {
             Ok(stored) => stored,

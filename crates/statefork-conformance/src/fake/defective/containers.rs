@@ -1,25 +1,25 @@
 //! What can be wrong with containers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use statefork_runtime::{
-    Change, ChangeKind, Container, ContainerId, ContainerState, Containers, Exec, ExecRequest,
-    LogRequest, ObjectKind, OutputStream, Result, RuntimeError, Stream,
+    Adoption, ByteStream, Change, ChangeKind, Container, ContainerId, ContainerState, Containers,
+    Exec, ExecRequest, LogRequest, ObjectKind, OutputStream, Result, RuntimeError, Stream,
 };
 
 use super::{Defect, DefectiveRuntime};
 
 impl DefectiveRuntime {
-    async fn state(&self, container: &ContainerId) -> Option<Container> {
+    pub(super) async fn state(&self, container: &ContainerId) -> Option<Container> {
         self.fake.inspect(container).await.ok().flatten()
     }
 
     /// Refuses the call if the container is in a state that `refused` names.
-    async fn refuse(
+    pub(super) async fn refuse(
         &self,
         op: &'static str,
         container: &ContainerId,
@@ -244,6 +244,24 @@ impl Containers for DefectiveRuntime {
 
     async fn changes(&self, container: &ContainerId) -> Result<Vec<Change>> {
         self.spoiled(self.changes_as_asked(container).await)
+    }
+
+    async fn copy_out(&self, container: &ContainerId, path: &Path) -> Result<ByteStream> {
+        self.spoiled(self.defective_copy_out(container, path).await)
+    }
+
+    async fn copy_in(
+        &self,
+        container: &ContainerId,
+        folder: &Path,
+        archive: ByteStream,
+    ) -> Result<()> {
+        let copied = self.defective_copy_in(container, folder, archive).await;
+        self.spoiled(copied)
+    }
+
+    async fn adopt(&self, container: &ContainerId) -> Result<Option<Adoption>> {
+        self.spoiled(self.defective_adopt(container).await)
     }
 }
 

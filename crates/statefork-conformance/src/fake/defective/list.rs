@@ -113,6 +113,53 @@ defects! {
     /// Changes are those since the first image.
     ChangesAddUp,
 
+    /// A folder is copied out without what is in it.
+    CopyOutIsFlat,
+    /// The first entry of an archive has the whole path as its name.
+    CopyOutNamesThePath,
+    /// What does not exist is copied out as an empty archive.
+    CopyOutOfNothingIsEmpty,
+    /// What lies on mounts is not copied out.
+    CopyOutLeavesMountsOut,
+    /// Only a running container can be copied from and to.
+    CopyWantsRunning,
+    /// Nothing is unpacked.
+    CopyInDoesNothing,
+    /// Whatever is unpacked is some archive.
+    CopyInTakesAnything,
+    /// A folder to unpack in is made where it does not exist.
+    CopyInMakesFolders,
+    /// What was in the folder is gone.
+    CopyInClearsTheFolder,
+    /// Entries of an archive get out of the folder.
+    CopyInClimbs,
+    /// A read-only mount is written.
+    CopyInWritesReadOnly,
+
+    /// Settings of the image are those of the container.
+    AdoptRepeatsTheImage,
+    /// Variables are not adopted.
+    AdoptForgetsVariables,
+    /// Mounts are adopted as writable ones.
+    AdoptForgetsReadOnly,
+    /// Published ports are not adopted.
+    AdoptForgetsPorts,
+    /// An absent container is an error.
+    AdoptNeedsOne,
+    /// Only a running container is adopted.
+    AdoptWantsRunning,
+    /// Adopting starts the container again.
+    AdoptRestarts,
+    /// There is always something that cannot be adopted.
+    AdoptAlwaysObjects,
+
+    /// Every capture is there.
+    VerifyBelieves,
+    /// No capture is there but one that was made of a container.
+    VerifyKnowsNoImages,
+    /// A capture that is not there is an error.
+    VerifyNeedsOne,
+
     /// A capture holds nothing new.
     CaptureIsEmpty,
     /// A file that is deleted comes back.
