@@ -38,6 +38,10 @@ pub enum Group {
     Mounts,
     /// What containers do not share.
     Isolation,
+    /// Copying files out and in.
+    Copy,
+    /// Telling the settings of a container that somebody made.
+    Adopt,
     /// Running a further command.
     Exec,
     /// Reading the output.
@@ -59,6 +63,8 @@ impl fmt::Display for Group {
             Self::Capture => "capture",
             Self::Mounts => "mounts",
             Self::Isolation => "isolation",
+            Self::Copy => "copy",
+            Self::Adopt => "adopt",
             Self::Exec => "exec",
             Self::Logs => "logs",
             Self::Cleanup => "cleanup",

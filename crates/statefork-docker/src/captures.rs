@@ -15,11 +15,12 @@ use bollard::query_parameters::{
 use serde::{Deserialize, Serialize};
 use statefork_runtime::{
     Capture, CaptureRequest, Captured, Captures, Container, ContainerId, ContainerState,
-    Containers, FlattenRequest, ImageId, Images, LaunchRequest, ObjectKind, Phase, Phases, Result,
-    RuntimeError,
+    Containers, FlattenRequest, ImageId, Images, LaunchRequest, Network, ObjectKind, Phase, Phases,
+    Result, RuntimeError,
 };
 
 use crate::commit::{self, Plan};
+use crate::failure::Failure;
 use crate::message::{self, Refusal};
 use crate::runtime::LAYER_LIMIT;
 use crate::{DockerRuntime, containers, describe, images, names, spec};
@@ -164,6 +165,12 @@ impl Captures for DockerRuntime {
         self.flatten_chain(capture, request).await
     }
 
+    async fn verify_capture(&self, capture: &Capture) -> Result<bool> {
+        let stored = Stored::read(capture)?;
+        // The daemon counts an image's layers to describe it, and removes none that one needs.
+        Ok(self.look_at_image(stored.image.as_str()).await?.is_some())
+    }
+
     async fn remove_capture(&self, capture: &Capture) -> Result<()> {
         let stored = Stored::read(capture)?;
         let Some(name) = &stored.name else {
@@ -291,6 +298,13 @@ impl DockerRuntime {
         match self.client.bounded("create the container", call).await {
             Ok(created) => Ok(ContainerId::new(created.id)),
             Err(failure) => Err(match failure.status() {
+                Some(404) if matches!(request.spec.network, Network::Named(_)) => {
+                    // Either may be what is not there.
+                    match self.look_at_image(image.as_str()).await? {
+                        Some(_) => no_network(request, &failure),
+                        None => lost(),
+                    }
+                }
                 Some(404) => lost(),
                 Some(409) => RuntimeError::Conflict {
                     object: ObjectKind::Container,
@@ -316,6 +330,9 @@ impl DockerRuntime {
             return Err(failure.into());
         }
         let reason = failure.said().unwrap_or_default().to_owned();
+        if failure.status() == Some(404) && matches!(request.spec.network, Network::Named(_)) {
+            return Err(no_network(request, &failure));
+        }
         if message::refusal(&reason) == Refusal::User {
             let user = request.spec.user.as_deref();
             return Err(RuntimeError::Invalid {
@@ -365,5 +382,16 @@ impl DockerRuntime {
                 return Ok(());
             }
         }
+    }
+}
+
+/// The error for a network that is not there.
+fn no_network(request: &LaunchRequest, failure: &Failure) -> RuntimeError {
+    RuntimeError::Invalid {
+        what: match &request.spec.network {
+            Network::Named(name) => format!("network {name}"),
+            _ => "the network".to_owned(),
+        },
+        reason: failure.said().unwrap_or_default().to_owned(),
     }
 }

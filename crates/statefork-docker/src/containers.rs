@@ -1,5 +1,6 @@
 //! Containers: look at them, run them, stop them, read what they wrote and changed.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -11,8 +12,8 @@ use bollard::query_parameters::{
 };
 use futures_util::StreamExt;
 use statefork_runtime::{
-    Change, ChangeKind, Container, ContainerId, ContainerState, Containers, Exec, ExecRequest,
-    LogRequest, ObjectKind, Output, OutputStream, Result, RuntimeError, Stream,
+    Adoption, ByteStream, Change, ChangeKind, Container, ContainerId, ContainerState, Containers,
+    Exec, ExecRequest, LogRequest, ObjectKind, Output, OutputStream, Result, RuntimeError, Stream,
 };
 
 use crate::failure::Failure;
@@ -195,6 +196,23 @@ impl Containers for DockerRuntime {
             .collect();
         changes.sort();
         Ok(changes)
+    }
+
+    async fn copy_out(&self, container: &ContainerId, path: &Path) -> Result<ByteStream> {
+        self.archive_of(container, path).await
+    }
+
+    async fn copy_in(
+        &self,
+        container: &ContainerId,
+        folder: &Path,
+        archive: ByteStream,
+    ) -> Result<()> {
+        self.unpack_in(container, folder, archive).await
+    }
+
+    async fn adopt(&self, container: &ContainerId) -> Result<Option<Adoption>> {
+        self.adoption(container).await
     }
 }
 

@@ -183,7 +183,7 @@ fn image_config(config: ApiImageConfig) -> ImageConfig {
 }
 
 /// A variable; `None` for a name alone, which takes a variable away (see `commit`).
-fn variable(entry: &str) -> Option<EnvVar> {
+pub(crate) fn variable(entry: &str) -> Option<EnvVar> {
     let (name, value) = entry.split_once('=')?;
     Some(EnvVar {
         name: name.to_owned(),
@@ -192,7 +192,7 @@ fn variable(entry: &str) -> Option<EnvVar> {
 }
 
 /// Reads `80/tcp`; `None` for a protocol that the contract does not know.
-fn container_port(text: &str) -> Option<ContainerPort> {
+pub(crate) fn container_port(text: &str) -> Option<ContainerPort> {
     let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     Some(ContainerPort {
         port: port.parse().ok()?,

@@ -14,6 +14,7 @@
 //! | an id's beginning is taken for the id | `names` |
 //! | that a command cannot be run is only said in words | `message`, the one place that reads them |
 
+mod adopt;
 mod archive;
 mod base;
 mod build;
@@ -21,6 +22,7 @@ mod captures;
 mod client;
 mod commit;
 mod containers;
+mod copy;
 mod describe;
 mod endpoint;
 mod exec;
@@ -30,6 +32,7 @@ mod frames;
 mod images;
 mod message;
 mod names;
+mod obstacles;
 mod raw;
 mod runtime;
 mod spec;

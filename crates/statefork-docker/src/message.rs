@@ -47,6 +47,14 @@ pub(crate) fn refusal(message: &str) -> Refusal {
     }
 }
 
+/// What the daemon says of an archive that it could not unpack, without what it says of the process
+/// that it has for that.
+pub(crate) fn without_helper(message: &str) -> &str {
+    let inner = message.strip_prefix("Error processing tar file(");
+    let inner = inner.and_then(|inner| inner.split_once("): "));
+    inner.map_or(message, |(_, inner)| inner).trim_end()
+}
+
 /// The name or the id of a loaded image in a line of the answer to a load.
 pub(crate) fn loaded_image(line: &str) -> Option<&str> {
     let line = line.trim();
@@ -87,6 +95,13 @@ mod tests {
         ] {
             assert_eq!(refusal(message), expected, "{message}");
         }
+    }
+
+    #[test]
+    fn the_helper_process_is_nobodys_affair() {
+        let said = "Error processing tar file(exit status 1): unexpected EOF";
+        assert_eq!(without_helper(said), "unexpected EOF");
+        assert_eq!(without_helper("read-only"), "read-only");
     }
 
     #[test]

@@ -11,6 +11,9 @@ use statefork_runtime::{
 
 use crate::names;
 
+/// Networks that the daemon has by itself.
+const RESERVED: [&str; 4] = ["default", "bridge", "none", "host"];
+
 /// The create request for a container of `image`. What only the daemon can judge (does the bind
 /// source exist, are there so many processors) is left to it.
 pub(crate) fn create_body(image: &str, request: &LaunchRequest) -> Result<ContainerCreateBody> {
@@ -45,7 +48,7 @@ pub(crate) fn create_body(image: &str, request: &LaunchRequest) -> Result<Contai
         exposed_ports: Some(ports.keys().cloned().collect()),
         host_config: Some(HostConfig {
             mounts: Some(spec.mounts.iter().map(mount).collect::<Result<_>>()?),
-            network_mode: Some(network(spec).to_owned()),
+            network_mode: Some(network(spec)?.to_owned()),
             port_bindings: Some(ports),
             memory: memory(spec.limits)?,
             nano_cpus: nano_cpus(spec.limits)?,
@@ -89,12 +92,22 @@ fn mount(mount: &Mount) -> Result<ApiMount> {
     })
 }
 
-fn network(spec: &ContainerSpec) -> &'static str {
-    match spec.network {
+fn network(spec: &ContainerSpec) -> Result<&str> {
+    Ok(match &spec.network {
         Network::Bridge => "bridge",
         Network::None => "none",
         Network::Host => "host",
-    }
+        // The daemon has other meanings for these, and for what has a colon in it.
+        Network::Named(name)
+            if RESERVED.contains(&name.as_str()) || !names::can_name_a_container(name) =>
+        {
+            return Err(invalid(
+                format!("network {name:?}"),
+                "not the name of a network that somebody made",
+            ));
+        }
+        Network::Named(name) => name,
+    })
 }
 
 fn ports(request: &LaunchRequest) -> Result<HashMap<String, Option<Vec<PortBinding>>>> {
@@ -103,10 +116,10 @@ fn ports(request: &LaunchRequest) -> Result<HashMap<String, Option<Vec<PortBindi
         if port.protocol != Protocol::Tcp || port.port == 0 {
             return Err(invalid(what(), "not a TCP port"));
         }
-        if request.spec.network != Network::Bridge {
+        if !request.spec.network.has_addresses() {
             return Err(invalid(
                 what(),
-                "only a container on the bridge publishes ports",
+                "a container without an address of its own publishes no ports",
             ));
         }
         let any_free_port = PortBinding {

@@ -7,6 +7,7 @@ use statefork_runtime::{
 
 use crate::case::{Case, Outcome, cases, check, check_eq, fails_with};
 use crate::fixture::Fixture;
+use crate::image::Draft;
 
 pub(super) const CASES: &[Case] = cases![Capture:
     bytes_are_those_of_the_layer,
@@ -18,6 +19,8 @@ pub(super) const CASES: &[Case] = cases![Capture:
     removing_the_capture_of_an_image_leaves_it,
     a_lost_capture_is_not_found,
     damaged_data_is_refused,
+    a_capture_that_is_there_is_verified,
+    a_lost_capture_is_not_verified,
     captures_record_their_phases [Pause],
 ];
 
@@ -157,7 +160,44 @@ async fn damaged_data_is_refused(f: &Fixture) -> Outcome {
         fails_with(what, launched, &[ErrorKind::Damaged])?;
         let removed = f.runtime().remove_capture(&damaged).await;
         fails_with(what, removed, &[ErrorKind::Damaged])?;
+        let verified = f.runtime().verify_capture(&damaged).await;
+        fails_with(what, verified, &[ErrorKind::Damaged])?;
     }
+    Ok(())
+}
+
+async fn a_capture_that_is_there_is_verified(f: &Fixture) -> Outcome {
+    let container = f.launch("write /data/one 1 ; serve").await?;
+    f.until_said(&container, "serving").await?;
+    let first = f.capture(&container).await?;
+    let container = f.launch_from(&first, f.spec("serve")).await?;
+    let second = f.capture(&container).await?;
+    for (what, capture) in [
+        ("the base", f.base()),
+        ("the first", first),
+        ("the second", second),
+    ] {
+        check!(f.runtime().verify_capture(&capture).await?, "{what} is not");
+    }
+    Ok(())
+}
+
+async fn a_lost_capture_is_not_verified(f: &Fixture) -> Outcome {
+    let container = f.launch("serve").await?;
+    let request = f.capture_request();
+    let capture = f.capture_as(&container.id, &request).await?.capture;
+    // As somebody does who tidies up by hand.
+    f.runtime().remove_image(&request.name).await?;
+    check!(!f.runtime().verify_capture(&capture).await?, "it is");
+    let (image, name) = f.import(Draft::default()).await?;
+    let own = f.runtime().of_image(&image);
+    check!(f.runtime().verify_capture(&own).await?, "the image is not");
+    f.runtime().remove_image(&name).await?;
+    check!(!f.runtime().verify_capture(&own).await?, "its image is");
+    check!(
+        f.runtime().verify_capture(&f.base()).await?,
+        "the base is not"
+    );
     Ok(())
 }
 

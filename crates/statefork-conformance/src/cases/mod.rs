@@ -1,9 +1,12 @@
 //! The table of cases.
 
+mod adopt;
 mod capture;
 mod capture_records;
 mod cleanup;
 mod concurrency;
+mod copy;
+mod copy_attributes;
 mod errors;
 mod exec;
 mod flatten;
@@ -27,6 +30,9 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         flatten::CASES,
         mounts::CASES,
         isolation::CASES,
+        copy::CASES,
+        copy_attributes::CASES,
+        adopt::CASES,
         exec::CASES,
         logs::CASES,
         cleanup::CASES,
