@@ -27,6 +27,8 @@ pub enum Named {
     Branch,
     /// A tag.
     Tag,
+    /// A container.
+    Container,
 }
 
 impl fmt::Display for Named {
@@ -37,6 +39,7 @@ impl fmt::Display for Named {
             Self::Image => "image",
             Self::Branch => "branch",
             Self::Tag => "tag",
+            Self::Container => "container",
         })
     }
 }
@@ -126,6 +129,12 @@ pub enum CoreError {
         name: String,
         /// What has it.
         by: Named,
+    },
+    /// An environment where a new one was to be made.
+    #[error("make environment {environment:?}: it exists already")]
+    EnvironmentExists {
+        /// The environment.
+        environment: String,
     },
     /// What an environment cannot be without.
     #[error("take the branch \"main\" away: every environment has it")]
@@ -336,6 +345,7 @@ impl CoreError {
             Self::SettingsDiffer { .. }
             | Self::Locked { .. }
             | Self::NameTaken { .. }
+            | Self::EnvironmentExists { .. }
             | Self::MainBranch
             | Self::SnapshotInUse { .. } => ErrorKind::Conflict,
             Self::NotReady { .. } | Self::Io { .. } | Self::Store(_) => ErrorKind::Failed,

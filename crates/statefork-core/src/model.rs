@@ -100,6 +100,9 @@ pub struct Node {
     pub branches: Vec<String>,
     /// What the person labelled it with.
     pub labels: BTreeMap<String, String>,
+    /// Whether the runtime had everything that it needs when it was last looked at; `None`: it
+    /// never was.
+    pub intact: Option<bool>,
     /// When.
     pub created_at: Timestamp,
     /// Bytes of its own layers.
@@ -178,6 +181,13 @@ pub struct Branch {
     pub created_at: Timestamp,
 }
 
+impl Branch {
+    /// Whether its container is one that somebody else made.
+    pub fn is_attached(&self) -> bool {
+        self.container.as_ref().is_some_and(|live| live.attached)
+    }
+}
+
 /// A branch's container, as the store knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LiveContainer {
@@ -191,6 +201,10 @@ pub struct LiveContainer {
     pub spec: ContainerSpec,
     /// When it was launched.
     pub since: Timestamp,
+    /// Whether somebody else made it: then it is never removed, and until the branch goes on in
+    /// another one the runtime publishes its ports, not the branch's shim.
+    #[serde(default)]
+    pub attached: bool,
 }
 
 /// What an operation does; the word in the log.

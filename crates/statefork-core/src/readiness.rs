@@ -43,8 +43,8 @@ pub(crate) struct Wait<'a> {
 }
 
 /// Where the host reaches a port of a container: its own address, else what the runtime publishes.
-pub(crate) fn address(container: &Container, network: Network, port: u16) -> Option<SocketAddr> {
-    if network == Network::Host {
+pub(crate) fn address(container: &Container, network: &Network, port: u16) -> Option<SocketAddr> {
+    if *network == Network::Host {
         return Some(SocketAddr::from(([127, 0, 0, 1], port)));
     }
     let published = container
@@ -57,7 +57,7 @@ pub(crate) fn address(container: &Container, network: Network, port: u16) -> Opt
 
 impl Wait<'_> {
     /// Returns once the check has passed.
-    pub(crate) async fn until_ready(&self, network: Network) -> Result<()> {
+    pub(crate) async fn until_ready(&self, network: &Network) -> Result<()> {
         self.check_runs(self.container.state).await?;
         let target = |port| address(self.container, network, port);
         match &self.readiness.check {

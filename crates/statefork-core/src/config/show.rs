@@ -64,10 +64,11 @@ impl Config {
         add("mounts", spec.mounts.iter().map(mount).collect());
         add(
             "network",
-            json!(match spec.network {
+            json!(match &spec.network {
                 Network::Bridge => "bridge",
                 Network::None => "none",
                 Network::Host => "host",
+                Network::Named(name) => name,
             }),
         );
         add("memory", json!(spec.limits.memory));

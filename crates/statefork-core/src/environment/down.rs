@@ -106,8 +106,15 @@ impl Environment {
             Err(RuntimeError::NotFound { .. }) => 0,
             Err(error) => return Err(error.into()),
         };
-        let remove = self.runtime.remove(&live.id);
-        recorder.phases.time(Phase::Remove, remove).await?;
+        if live.attached {
+            self.observer().notice(&format!(
+                "container {} is not ours: it is left stopped",
+                live.id.short()
+            ));
+        } else {
+            let remove = self.runtime.remove(&live.id);
+            recorder.phases.time(Phase::Remove, remove).await?;
+        }
         self.store().set_container(branch.number, None)?;
         self.store().forget_objects(&[&live.object])?;
         Ok(found)

@@ -70,26 +70,9 @@ impl Environment {
             shim.hold(record.settings.readiness.timeout + HOLD_MARGIN)
                 .await?;
         }
-        let guarded = self.guard(&mut shim, &branch.name, &old).await;
-        let retired = match guarded {
-            Ok(()) => self.retire(recorder, record, &old, successor).await,
-            Err(error) => Err(error),
-        };
-        let retired = match retired {
-            Ok(retired) => retired,
-            Err(error) => return Err(error.and_then(release(&mut shim).await)),
-        };
-        let first = old.is_none();
-        let outcome = match self
-            .succeed(recorder, record, branch, successor, &mut shim, first)
-            .await
-        {
-            Ok(live) => {
-                self.remove_retired(recorder, old).await;
-                Ok(live)
-            }
-            Err(error) => Err(error.and_then(self.bring_back(retired, branch, &mut shim).await)),
-        };
+        let outcome = self
+            .hand_over_guarded(recorder, record, branch, old, successor, &mut shim)
+            .await;
         match (outcome, unguard(&mut shim).await) {
             (Ok(live), Ok(())) => Ok(live),
             (Ok(_), Err(error)) => Err(error),
@@ -97,9 +80,45 @@ impl Environment {
         }
     }
 
-    /// The branch's shim, listening on its ports; `None` where branches have none.
+    async fn hand_over_guarded(
+        &self,
+        recorder: &mut Recorder<'_>,
+        record: &EnvironmentRecord,
+        branch: &Branch,
+        old: Option<(LiveContainer, Container)>,
+        successor: &Successor,
+        shim: &mut Option<Shim>,
+    ) -> Result<LiveContainer> {
+        let guarded = self.guard(shim, &branch.name, &old).await;
+        let retired = match guarded {
+            Ok(()) => self.retire(recorder, record, branch, &old, successor).await,
+            Err(error) => Err(error),
+        };
+        let retired = match retired {
+            Ok(retired) => retired,
+            Err(error) => return Err(error.and_then(release(shim).await)),
+        };
+        let first = old.is_none();
+        match self
+            .succeed(recorder, record, branch, successor, shim, first)
+            .await
+        {
+            Ok(live) => {
+                self.remove_retired(recorder, old).await;
+                Ok(live)
+            }
+            Err(error) => Err(error.and_then(self.bring_back(retired, branch, shim).await)),
+        }
+    }
+
+    /// The branch's shim, listening on its ports unless the runtime still publishes them; `None`
+    /// where branches have none.
     pub(super) async fn shim(&self, branch: &Branch) -> Result<Option<Shim>> {
-        let listening = self.listen(branch, &branch.ports).await?;
+        let ports = match branch.is_attached() {
+            true => &[],
+            false => branch.ports.as_slice(),
+        };
+        let listening = self.listen(branch, ports).await?;
         Ok(listening.map(|(shim, _)| shim))
     }
 
@@ -156,6 +175,7 @@ impl Environment {
         &self,
         recorder: &Recorder<'_>,
         record: &EnvironmentRecord,
+        branch: &Branch,
         old: &Option<(LiveContainer, Container)>,
         successor: &Successor,
     ) -> Result<Retired> {
@@ -172,6 +192,8 @@ impl Environment {
             Some("the runtime cannot pause it")
         } else if !live.spec.can_run_twice() || !successor.spec.can_run_twice() {
             Some("it shares a writable mount or the host's network with the new one")
+        } else if live.attached && !branch.ports.is_empty() {
+            Some("its ports move from the runtime to StateFork, which keeps them from now on")
         } else {
             None
         };
@@ -222,6 +244,12 @@ impl Environment {
             .launch(capture, &request, &recorder.phases)
             .await?;
         let published = async {
+            if let Some(shim) = shim
+                && branch.is_attached()
+            {
+                // The old one, which had them, has been stopped.
+                shim.listen(&branch.ports).await?;
+            }
             let settle = if first { FIRST_SETTLE } else { Duration::ZERO };
             self.wait_ready(recorder, record, &container, &successor.spec, settle)
                 .await?;
@@ -239,6 +267,7 @@ impl Environment {
                 origin: successor.snapshot.id.clone(),
                 spec: successor.spec.clone(),
                 since: Timestamp::now(),
+                attached: false,
             };
             recorder.time(Phase::Persist, || {
                 self.store()
@@ -273,7 +302,7 @@ impl Environment {
         };
         recorder
             .phases
-            .time(Phase::Ready, wait.until_ready(spec.network))
+            .time(Phase::Ready, wait.until_ready(&spec.network))
             .await
     }
 
@@ -293,6 +322,11 @@ impl Environment {
             Retired::Stopped(container) => {
                 self.observer()
                     .notice("the old container is started again: its processes are new");
+                if let Some(shim) = shim
+                    && branch.is_attached()
+                {
+                    shim.listen(&[]).await?;
+                }
                 self.runtime.start(&container.id).await?;
                 match self.runtime.inspect(&container.id).await? {
                     Some(container) => self.retarget(&container, branch, shim).await,
@@ -310,6 +344,9 @@ impl Environment {
         shim: &mut Option<Shim>,
     ) -> Result<()> {
         let Some(shim) = shim else { return Ok(()) };
+        if branch.is_attached() {
+            return Ok(shim.release().await?);
+        }
         let spec = match &branch.container {
             Some(live) => live.spec.clone(),
             None => ContainerSpec::default(),
@@ -326,10 +363,18 @@ impl Environment {
         old: Option<(LiveContainer, Container)>,
     ) {
         let Some((live, container)) = old else { return };
-        let removed = recorder
-            .phases
-            .time(Phase::Remove, self.runtime.remove(&container.id))
-            .await;
+        let removed = match live.attached {
+            true => {
+                recorder
+                    .phases
+                    .time(Phase::Stop, self.leave(&container))
+                    .await
+            }
+            false => {
+                let remove = self.runtime.remove(&container.id);
+                recorder.phases.time(Phase::Remove, remove).await
+            }
+        };
         let forgotten = match removed {
             Ok(()) => self.store().forget_objects(&[&live.object]),
             Err(error) => Err(error.into()),
@@ -365,7 +410,7 @@ fn targets(
 ) -> Result<BTreeMap<u16, SocketAddr>> {
     let ports = branch.ports.iter().map(|port| port.container);
     ports
-        .map(|port| match address(container, spec.network, port) {
+        .map(|port| match address(container, &spec.network, port) {
             Some(address) => Ok((port, address)),
             None => Err(CoreError::InvalidSettings {
                 what: format!("port {port} of container {}", container.name),

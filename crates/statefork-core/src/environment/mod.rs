@@ -1,7 +1,9 @@
 //! An environment: one application on one runtime, and the graph of its versions.
 
+mod attach;
 mod attempt;
 mod branches;
+mod copy;
 mod down;
 mod handover;
 mod inside;
@@ -15,6 +17,7 @@ mod snapshot;
 mod status;
 mod tags;
 mod up;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +35,7 @@ use crate::naming::{check_name, image_repository, nearest};
 use crate::operation::Intent;
 use crate::store::{EnvironmentRecord, Store, random_id};
 
+pub use attach::AttachRequest;
 pub use attempt::TryReport;
 pub use branches::{BranchList, BranchView};
 pub use down::{DownReport, DownRequest};
@@ -42,6 +46,7 @@ pub use restore::{RestoreReport, RestoreRequest};
 pub use snapshot::{SnapshotReport, SnapshotRequest};
 pub use status::{LiveState, Status};
 pub use up::{ImageRequest, Requested, UpReport, UpRequest};
+pub use verify::Verified;
 
 /// Asks an operation to end early. It ends at its next safe point, undone.
 #[derive(Clone, Debug, Default)]

@@ -67,7 +67,9 @@ impl Environment {
             for branch in concerned {
                 self.end_shim(branch).await?;
                 if let Some(live) = &branch.container {
-                    self.runtime.remove(&live.id).await?;
+                    if !live.attached {
+                        self.runtime.remove(&live.id).await?;
+                    }
                     self.store().set_container(branch.number, None)?;
                 }
                 if dead.kind == OperationKind::BranchRemove {
@@ -117,7 +119,9 @@ impl Environment {
             }
             // Only an operation that could not pause it has stopped it.
             ContainerState::Exited { .. }
-                if !live.spec.can_run_twice() || !record.capabilities.pause.is_yes() =>
+                if !live.spec.can_run_twice()
+                    || !record.capabilities.pause.is_yes()
+                    || (live.attached && !branch.ports.is_empty()) =>
             {
                 self.runtime.start(&container.id).await?;
                 self.runtime.inspect(&live.id).await?.unwrap_or(container)
@@ -210,7 +214,9 @@ impl Environment {
     async fn finish_purge(&self, record: &EnvironmentRecord, dead: &[Dead]) -> Result<()> {
         for branch in self.store().branches(record.number)? {
             self.end_shim(&branch).await?;
-            if let Some(live) = &branch.container {
+            if let Some(live) = &branch.container
+                && !live.attached
+            {
                 self.runtime.remove(&live.id).await?;
             }
         }

@@ -24,8 +24,8 @@ pub(super) fn spec_differences(is: &ContainerSpec, asked: &ContainerSpec) -> Vec
     compare("hostname", is.hostname.clone(), asked.hostname.clone());
     compare(
         "network",
-        shown(&Some(is.network)),
-        shown(&Some(asked.network)),
+        shown(&Some(&is.network)),
+        shown(&Some(&asked.network)),
     );
     compare(
         "memory",

@@ -338,7 +338,7 @@ impl Environment {
     }
 
     /// What the runtime can do, from an earlier probe of the same daemon if there is one.
-    async fn capabilities(&self) -> Result<Capabilities> {
+    pub(super) async fn capabilities(&self) -> Result<Capabilities> {
         let identity = self.runtime.identify().await?;
         let name = self.runtime.name();
         if let Some(known) = self.store().probe(name, &identity.fingerprint)? {
@@ -391,7 +391,7 @@ impl Environment {
     }
 
     /// The root of the graph: the image, with its declared volumes part of what is captured.
-    async fn base(
+    pub(super) async fn base(
         &self,
         recorder: &Recorder<'_>,
         image: &Image,
@@ -438,16 +438,16 @@ fn readiness(requested: &Requested) -> Readiness {
 }
 
 /// Refuses settings that contradict each other before anything is made.
-fn check_settings(spec: &ContainerSpec, ports: &[PortMapping]) -> Result<()> {
+pub(super) fn check_settings(spec: &ContainerSpec, ports: &[PortMapping]) -> Result<()> {
     let refuse = |reason: &str| {
         Err(CoreError::InvalidSettings {
             what: "published ports".to_owned(),
             reason: reason.to_owned(),
         })
     };
-    match spec.network {
+    match &spec.network {
         _ if ports.is_empty() => Ok(()),
-        Network::Bridge => Ok(()),
+        Network::Bridge | Network::Named(_) => Ok(()),
         Network::None => refuse("network none has no address to forward to"),
         Network::Host => refuse("with network host the application listens on the host itself"),
     }

@@ -39,6 +39,8 @@ CREATE TABLE snapshots (
     not_held    TEXT NOT NULL,
     capture     TEXT NOT NULL,
     labels      TEXT NOT NULL,
+    -- 1 if everything that it needs was there when it was last looked at, 0 if not.
+    verified    INTEGER,
     -- The value in objects of what the runtime stores for it; none for the base.
     object      TEXT,
     UNIQUE (environment, id)

@@ -37,7 +37,7 @@ macro_rules! select {
     ($more:literal) => {
         concat!(
             "SELECT s.id, p.id, s.kind, s.message, s.created_at, s.size_bytes,
-                EXISTS (SELECT 1 FROM snapshots c WHERE c.parent = s.position), s.labels",
+                EXISTS (SELECT 1 FROM snapshots c WHERE c.parent = s.position), s.labels, s.verified",
             $more,
             " FROM snapshots s LEFT JOIN snapshots p ON p.position = s.parent"
         )
@@ -86,6 +86,20 @@ impl Store {
             transaction.execute("DELETE FROM snapshots WHERE position = ?1", [position])?;
             Ok(())
         })
+    }
+
+    /// Keeps what was found when a snapshot was looked at.
+    pub(crate) fn set_verified(
+        &self,
+        environment: i64,
+        id: &SnapshotId,
+        intact: bool,
+    ) -> Result<()> {
+        self.lock().execute(
+            "UPDATE snapshots SET verified = ?3 WHERE environment = ?1 AND id = ?2",
+            (environment, id.as_str(), intact),
+        )?;
+        Ok(())
     }
 
     /// The capture objects of an environment's snapshots.
@@ -239,6 +253,7 @@ fn read_node(row: &Row<'_>, names: &mut Names) -> Result<Node> {
         } else {
             size_bytes
         },
+        intact: row.get(8)?,
         labels: from_json(
             "labels of a snapshot",
             row.get_ref(7)?.as_str().map_err(text)?,
@@ -253,15 +268,15 @@ fn read(row: &Row<'_>, names: &mut Names) -> Result<Snapshot> {
         node: read_node(row, names)?,
         spec: from_json(
             "spec of a snapshot",
-            row.get_ref(8)?.as_str().map_err(text)?,
+            row.get_ref(9)?.as_str().map_err(text)?,
         )?,
         not_held: from_json(
             "paths of a snapshot",
-            row.get_ref(9)?.as_str().map_err(text)?,
+            row.get_ref(10)?.as_str().map_err(text)?,
         )?,
         capture: from_json(
             "capture of a snapshot",
-            row.get_ref(10)?.as_str().map_err(text)?,
+            row.get_ref(11)?.as_str().map_err(text)?,
         )?,
     })
 }

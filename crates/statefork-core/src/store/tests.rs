@@ -66,6 +66,7 @@ fn container(origin: &SnapshotId) -> LiveContainer {
         origin: origin.clone(),
         spec: ContainerSpec::default(),
         since: Timestamp::from_microsecond(1_700_000_000_000_002).unwrap(),
+        attached: false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The operations on the runtime in memory: what a user would see, and what is left behind.
 
+mod attach;
 mod branches;
 mod recovery;
 
