@@ -20,6 +20,8 @@ pub enum Phase {
     Pause,
     /// Storing the writable layer.
     Capture,
+    /// Flattening a chain of captures.
+    Flatten,
     /// Making the result durable in the home.
     Persist,
     /// Stopping a container.
@@ -38,11 +40,12 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order in which they can happen.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Build,
         Self::Prepare,
         Self::Pause,
         Self::Capture,
+        Self::Flatten,
         Self::Persist,
         Self::Stop,
         Self::Create,
@@ -59,6 +62,7 @@ impl Phase {
             Self::Prepare => "prepare",
             Self::Pause => "pause",
             Self::Capture => "capture",
+            Self::Flatten => "flatten",
             Self::Persist => "persist",
             Self::Stop => "stop",
             Self::Create => "create",

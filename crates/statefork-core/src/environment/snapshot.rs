@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use statefork_runtime::{CaptureRequest, ContainerState, ObjectId, ObjectType, Phase};
+use statefork_runtime::{
+    CaptureRequest, Captured, ContainerState, FlattenRequest, ObjectId, ObjectType, Phase,
+};
 
 use super::handover::Successor;
 use super::{Begun, Environment, Live, new_object};
-use crate::error::Result;
+use crate::error::{CoreError, Result};
 use crate::model::{NotHeld, OperationKind, Snapshot, SnapshotId, SnapshotKind};
 use crate::operation::{Recorder, Timing};
 use crate::store::NewSnapshot;
@@ -171,6 +173,13 @@ impl Environment {
             .capture(&live.container.id, &capture, &recorder.phases)
             .await?;
         recorder.usable();
+        let captured = match self.shorten(recorder, live, captured, &capture).await {
+            Ok(captured) => captured,
+            Err((error, captured)) => {
+                let undone = self.runtime.remove_capture(&captured.capture).await;
+                return Err(error.and_then(undone.map_err(Into::into)));
+            }
+        };
         let snapshot = NewSnapshot {
             id: id.clone(),
             parent: Some(live.branch.head.clone()),
@@ -211,6 +220,48 @@ impl Environment {
             ));
         }
         Ok(())
+    }
+}
+
+/// Of 125 layers, the last 25 are for what is captured before a chain is flattened.
+const RESERVE: u32 = 5;
+
+impl Environment {
+    /// Near the runtime's limit of layers, a capture with the same files and few of them takes the
+    /// place of a new one; what is launched from it begins a new chain.
+    async fn shorten(
+        &self,
+        recorder: &Recorder<'_>,
+        live: &Live,
+        captured: Captured,
+        request: &CaptureRequest,
+    ) -> Result<Captured, (CoreError, Captured)> {
+        let Some(limit) = live.record.capabilities.layer_limit else {
+            return Ok(captured);
+        };
+        let flattened = async {
+            let layers = self.runtime.layers(&captured.capture).await?;
+            if layers <= limit - limit / RESERVE {
+                return Ok(None);
+            }
+            self.observer()
+                .progress(&format!("flattening a chain of {layers} layers"));
+            let base = self.store().base(live.record.number)?;
+            let request = FlattenRequest {
+                name: format!("{}-flat", request.name),
+                labels: request.labels.clone(),
+                base: base.capture,
+            };
+            let flatten = self.runtime.flatten(&captured.capture, &request);
+            let flattened = recorder.phases.time(Phase::Flatten, flatten).await?;
+            self.runtime.remove_capture(&captured.capture).await?;
+            Ok(Some(flattened))
+        };
+        match flattened.await {
+            Ok(None) => Ok(captured),
+            Ok(Some(flattened)) => Ok(flattened),
+            Err(error) => Err((error, captured)),
+        }
     }
 }
 

@@ -33,7 +33,7 @@ impl Environment {
                 self.store()
                     .set_verified(record.number, &snapshot.id, intact)?;
                 found.push(Verified {
-                    id: snapshot.id,
+                    id: snapshot.node.id,
                     intact,
                 });
             }

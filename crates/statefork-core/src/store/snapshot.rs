@@ -88,6 +88,16 @@ impl Store {
         })
     }
 
+    /// The root of an environment's graph.
+    pub(crate) fn base(&self, environment: i64) -> Result<Snapshot> {
+        let id: String = self.lock().query_row(
+            "SELECT id FROM snapshots WHERE environment = ?1 AND parent IS NULL",
+            [environment],
+            |row| row.get(0),
+        )?;
+        self.snapshot(environment, &SnapshotId::from_store(id))
+    }
+
     /// Keeps what was found when a snapshot was looked at.
     pub(crate) fn set_verified(
         &self,

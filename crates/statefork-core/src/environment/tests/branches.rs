@@ -109,7 +109,7 @@ async fn a_removed_snapshot_leaves_its_children_to_its_parent() {
     for text in ["one", "two", "three"] {
         world.run(&["write", "/file", text]).await;
         let report = world.environment.step(&SnapshotRequest::default()).await;
-        ids.push(report.unwrap().snapshot.id);
+        ids.push(report.unwrap().snapshot.node.id);
     }
     world.environment.remove_snapshot("HEAD^").await.unwrap();
     let list = world.environment.list().unwrap();

@@ -408,21 +408,27 @@ async fn an_operation_that_is_interrupted_while_it_waits_is_undone() {
 }
 
 #[tokio::test]
-async fn at_the_layer_limit_nothing_is_lost() {
-    let world = World::on(FakeRuntime::new().with_layer_limit(4));
-    let container = world.up(app()).await;
-    let mut taken = 0;
-    let error = loop {
-        match world.environment.step(&SnapshotRequest::default()).await {
-            Ok(_) => taken += 1,
-            Err(error) => break error,
-        }
-        assert!(taken < 10, "there is no limit");
-    };
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert_eq!(world.environment.list().unwrap().len(), taken + 1);
-    assert_ne!(world.live().await, container);
-    assert_eq!(world.run(&["true"]).await, 0);
+async fn a_chain_has_no_end() {
+    let world = World::on(FakeRuntime::new().with_layer_limit(5));
+    world.up(app()).await;
+    let mut ids = Vec::new();
+    for number in 0..20 {
+        world.run(&["write", "/file", &number.to_string()]).await;
+        world
+            .run(&["write", &format!("/file-{number}"), "kept"])
+            .await;
+        let report = world.environment.step(&SnapshotRequest::default()).await;
+        ids.push(report.unwrap().snapshot.node.id);
+    }
+    assert!(world.fake.images().iter().all(|image| image.layers <= 5));
+    for number in [0, 7, 19] {
+        let request = RestoreRequest::to(ids[number].as_str());
+        let report = world.environment.restore(&request).await.unwrap();
+        let file = |path: &str| world.file(&report.container, path);
+        assert_eq!(file("/file"), Some(number.to_string()));
+        assert_eq!(file(&format!("/file-{number}")).as_deref(), Some("kept"));
+        assert_eq!(file(&format!("/file-{}", number + 1)), None);
+    }
 }
 
 #[tokio::test]
