@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use statefork_runtime::{
     Capture, CaptureRequest, Captured, Captures, Container, ContainerId, ContainerState,
-    Containers, FlattenRequest, ImageId, Images, LaunchRequest, ObjectKind, Phase, Phases, Result,
-    RuntimeError,
+    Containers, FlattenRequest, ImageId, Images, LaunchRequest, Network, ObjectKind, Phase, Phases,
+    Result, RuntimeError,
 };
 
 use crate::cause::Cause;
@@ -140,6 +140,7 @@ impl Captures for PodmanRuntime {
     ) -> Result<Container> {
         let stored = Stored::read(capture)?;
         let rlimits = rlimits::to_ask_for(self.client.raw.socket()).await;
+        let request = &self.without_arguments(&stored.image, request).await?;
         let options = create_request(stored.image.as_str(), request, rlimits)?;
         let containers = self.client.podman.containers();
         let call = self.client.call(containers.create(&options));
@@ -172,6 +173,17 @@ impl Captures for PodmanRuntime {
 
     async fn flatten(&self, capture: &Capture, request: &FlattenRequest) -> Result<Captured> {
         self.flatten_chain(capture, request).await
+    }
+
+    async fn verify_capture(&self, capture: &Capture) -> Result<bool> {
+        let stored = Stored::read(capture)?;
+        let handle = self.client.image(stored.image.as_str());
+        // The service counts the bytes of an image's layers to describe it.
+        match self.client.read(|| handle.inspect()).await {
+            Ok(_) => Ok(true),
+            Err(fault) if matches!(fault.cause(), Cause::NoImage | Cause::NoLayer) => Ok(false),
+            Err(fault) => Err(self.client.error("inspect an image", fault)),
+        }
     }
 
     async fn remove_capture(&self, capture: &Capture) -> Result<()> {
@@ -286,6 +298,22 @@ impl PodmanRuntime {
         Ok(u64::try_from(size.unwrap_or_default()).unwrap_or_default())
     }
 
+    /// A request whose command is empty, so that the image's arguments count for nothing, has the
+    /// image's entry point as its own: Podman takes an empty command for none that was given.
+    async fn without_arguments(
+        &self,
+        image: &ImageId,
+        request: &LaunchRequest,
+    ) -> Result<LaunchRequest> {
+        let mut request = request.clone();
+        let spec = &mut request.spec;
+        if spec.entrypoint.is_none() && spec.command.as_ref().is_some_and(Vec::is_empty) {
+            let base = self.inspect_image(image.as_str()).await?;
+            spec.entrypoint = base.map(|base| base.config.entrypoint);
+        }
+        Ok(request)
+    }
+
     pub(crate) async fn undo_image(&self, image: &str, first: RuntimeError) -> RuntimeError {
         with_cleanup(first, self.delete_image(image, ObjectKind::Capture).await)
     }
@@ -297,6 +325,13 @@ impl PodmanRuntime {
                 object: ObjectKind::Container,
                 name: request.name.clone(),
                 reason: "the name is taken".into(),
+            },
+            Cause::NoNetwork => RuntimeError::Invalid {
+                what: match &request.spec.network {
+                    Network::Named(name) => format!("network {name}"),
+                    _ => "the network".into(),
+                },
+                reason: fault.message(),
             },
             Cause::Setting => RuntimeError::Invalid {
                 what: format!("the settings of container {}", request.name),

@@ -11,6 +11,10 @@ pub(crate) enum Cause {
     NoContainer,
     /// No such image.
     NoImage,
+    /// An image's layer is not in the storage.
+    NoLayer,
+    /// No such network.
+    NoNetwork,
     /// Another object has the name.
     NameTaken,
     /// The state of the container does not allow it.
@@ -49,6 +53,8 @@ const TEXTS: &[(Cause, Match, &str)] = &[
     (Cause::NoContainer, Match::Is, "no such exec session"),
     (Cause::NoImage, Match::Is, "image not known"),
     (Cause::NoImage, Match::Is, "no such image"),
+    (Cause::NoLayer, Match::Is, "layer not known"),
+    (Cause::NoNetwork, Match::Is, "network not found"),
     (Cause::NameTaken, Match::Is, "that name is already in use"),
     (Cause::NameTaken, Match::Is, "container already exists"),
     (Cause::WrongState, Match::Is, "container state improper"),
@@ -146,6 +152,12 @@ pub(crate) fn split(text: &str) -> (&str, &str) {
         .unwrap_or((text, text))
 }
 
+/// What the service says of an archive that it could not unpack, without the request that it passed
+/// on to the process that does that.
+pub(crate) fn without_request(message: &str) -> &str {
+    message.rsplit("copier: put: ").next().unwrap_or(message)
+}
+
 /// What Podman's exec writes into the output of a command that it could not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExecFailure {
@@ -193,6 +205,14 @@ mod tests {
         let colons = "payload: bad: worse";
         assert_eq!(split(&format!("{colons}: {colons}")), (colons, colons));
         assert_eq!(split("not found"), ("not found", "not found"));
+    }
+
+    #[test]
+    fn the_request_is_nobodys_affair() {
+        let said = "error during bulk transfer for copier.request{Request:\"PUT\"}: \
+                    copier: put: error creating \"/a\": copier: put: open /a: file exists";
+        assert_eq!(without_request(said), "open /a: file exists");
+        assert_eq!(without_request("read-only"), "read-only");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Containers: state, output and changes.
 
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,8 +10,8 @@ use hyper::Method;
 use podman_api::opts::ContainerDeleteOpts;
 use serde::Deserialize;
 use statefork_runtime::{
-    Change, ChangeKind, Container, ContainerId, ContainerMount, ContainerState, Containers, Exec,
-    ExecRequest, LogRequest, OutputStream, Result, RuntimeError,
+    Adoption, ByteStream, Change, ChangeKind, Container, ContainerId, ContainerMount,
+    ContainerState, Containers, Exec, ExecRequest, LogRequest, OutputStream, Result, RuntimeError,
 };
 use tokio_util::io::StreamReader;
 
@@ -196,6 +197,23 @@ impl Containers for PodmanRuntime {
             })
             .collect();
         Ok(own_changes(changes, &found.mounts()))
+    }
+
+    async fn copy_out(&self, container: &ContainerId, path: &Path) -> Result<ByteStream> {
+        self.archive_of(container, path).await
+    }
+
+    async fn copy_in(
+        &self,
+        container: &ContainerId,
+        folder: &Path,
+        archive: ByteStream,
+    ) -> Result<()> {
+        self.unpack_in(container, folder, archive).await
+    }
+
+    async fn adopt(&self, container: &ContainerId) -> Result<Option<Adoption>> {
+        self.adoption(container).await
     }
 }
 

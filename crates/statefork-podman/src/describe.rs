@@ -208,7 +208,8 @@ impl Inspected {
             pid: u32::try_from(self.state.pid)
                 .ok()
                 .filter(|&pid| up && pid > 0),
-            address: network.and_then(Network::address),
+            // Until it is cleaned up, one that has ended is told the address that it had.
+            address: network.filter(|_| up).and_then(Network::address),
             published: network
                 .filter(|_| up)
                 .map(Network::published)

@@ -50,7 +50,7 @@ pub(crate) fn create_request(
         })
         .env(spec.env.iter().map(|var| (&var.name, &var.value)))
         .net_namespace(Namespace {
-            nsmode: Some(network(spec.network).into()),
+            nsmode: Some(network(&spec.network).into()),
             value: None,
         })
         .portmappings(request.publish.iter().map(|port| PortMapping {
@@ -76,6 +76,9 @@ pub(crate) fn create_request(
     }
     if let Some(hostname) = &spec.hostname {
         options = options.hostname(hostname.as_str());
+    }
+    if let Network::Named(name) = &spec.network {
+        options = options.networks([(name, serde_json::json!({}))]);
     }
     if let Some(resources) = resources(&spec.limits)? {
         options = options.resource_limits(resources);
@@ -106,12 +109,15 @@ fn check(request: &LaunchRequest) -> Result<()> {
         if port.protocol != Protocol::Tcp || port.port == 0 {
             return Err(invalid(format!("port {port}"), "not a TCP port"));
         }
-        if spec.network != Network::Bridge {
+        if !spec.network.has_addresses() {
             return Err(invalid(
                 format!("port {port}"),
-                "only a container on the bridge publishes ports",
+                "a container without an address of its own publishes no ports",
             ));
         }
+    }
+    if let Network::Named(name) = &spec.network {
+        check_object_name("network", name)?;
     }
     check_mounts(spec)
 }
@@ -153,9 +159,9 @@ pub(crate) fn check_env(env: &[EnvVar]) -> Result<()> {
     Ok(())
 }
 
-fn network(network: Network) -> &'static str {
+fn network(network: &Network) -> &'static str {
     match network {
-        Network::Bridge => "bridge",
+        Network::Bridge | Network::Named(_) => "bridge",
         Network::None => "none",
         Network::Host => "host",
     }

@@ -12,11 +12,14 @@
 //! - Containers log to files (`k8s-file`), whatever the service's default: a journal is not there
 //!   on every machine, and other drivers cannot be read.
 
+mod adopt;
+mod archive;
 mod build;
 mod captures;
 mod cause;
 mod client;
 mod containers;
+mod copy;
 mod describe;
 mod endpoint;
 mod exec;
@@ -25,7 +28,9 @@ mod flatten;
 mod frames;
 mod images;
 mod launch;
+mod made;
 mod name;
+mod obstacles;
 mod plan;
 mod raw;
 mod rewrite;

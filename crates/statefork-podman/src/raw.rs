@@ -9,7 +9,8 @@
 //! | `containers/{}/stop` | spells the time-out in a way that the service ignores |
 //! | `containers/{}/wait`, `commit` | drop the answer |
 //! | `containers/{}/logs`, `exec/{}/start` | borrow the handle; panic on an unknown stream |
-//! | `containers/{}/archive` (`HEAD`) | missing |
+//! | `containers/{}/archive` | `HEAD` is missing, and what it says of links; takes no stream |
+//! | `info` | leaves out what the containers' default capabilities are |
 //! | `build`, `images/load` | take a path, and the whole archive in memory |
 //! | `images/{}/get` | borrows the handle |
 
@@ -73,6 +74,26 @@ pub(crate) struct Raw {
     socket: PathBuf,
 }
 
+/// What lies at a path of a container (libpod API, the header of `containers/{}/archive`).
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PathStat {
+    /// Go's `FileMode`.
+    mode: u32,
+    /// Whether it is a folder, or a link that leads to one.
+    pub(crate) is_dir: bool,
+}
+
+impl PathStat {
+    /// Whether it is a symbolic link (Go's `ModeSymlink`).
+    pub(crate) fn is_link(self) -> bool {
+        self.mode & (1 << 27) != 0
+    }
+}
+
+/// The header that holds it, in base64.
+const PATH_STAT: &str = "X-Docker-Container-Path-Stat";
+
 /// The body of libpod's errors.
 #[derive(Deserialize)]
 struct ErrorBody {
@@ -132,7 +153,50 @@ impl Raw {
         Ok(TokioIo::new(upgraded))
     }
 
+    /// What lies at the path that `url` asks for. `None` if there is nothing, or no container. Of
+    /// a link without a target the service says both: that nothing is there, and what.
+    pub(crate) async fn stat(&self, url: &str) -> Result<Option<PathStat>, Fault> {
+        let answer = self
+            .exchange(Method::HEAD, url, Payload::Empty, false)
+            .await?;
+        let status = answer.status();
+        match answer.headers().get(PATH_STAT) {
+            Some(stat) => {
+                let text = decode_base64(stat.as_bytes());
+                let text = text.ok_or_else(|| Fault::broken("a header is not in base64"))?;
+                let stat = serde_json::from_slice(&text).map_err(Fault::broken)?;
+                Ok(Some(stat))
+            }
+            None if status == StatusCode::NOT_FOUND => Ok(None),
+            None => Err(Fault::refused(
+                status.as_u16(),
+                "it does not say what lies there",
+                "",
+            )),
+        }
+    }
+
     async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        payload: Payload,
+        upgrade: bool,
+    ) -> Result<Response<Incoming>, Fault> {
+        let response = self.exchange(method, path, payload, upgrade).await?;
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() {
+            let body = collect(response).await?;
+            return Err(match serde_json::from_slice::<ErrorBody>(&body) {
+                Ok(error) => Fault::refused(status.as_u16(), &error.message, &error.cause),
+                Err(_) => Fault::refused(status.as_u16(), &String::from_utf8_lossy(&body), ""),
+            });
+        }
+        Ok(response)
+    }
+
+    /// Sends a request and waits for the head of the answer, whatever its status.
+    async fn exchange(
         &self,
         method: Method,
         path: &str,
@@ -162,16 +226,7 @@ impl Raw {
             .map_err(Fault::broken)?;
         // Its failure reaches the request or its body too, so nothing is lost here.
         tokio::spawn(connection.with_upgrades());
-        let response = sender.send_request(request).await.map_err(Fault::broken)?;
-        let status = response.status();
-        if status.is_client_error() || status.is_server_error() {
-            let body = collect(response).await?;
-            return Err(match serde_json::from_slice::<ErrorBody>(&body) {
-                Ok(error) => Fault::refused(status.as_u16(), &error.message, &error.cause),
-                Err(_) => Fault::refused(status.as_u16(), &String::from_utf8_lossy(&body), ""),
-            });
-        }
-        Ok(response)
+        sender.send_request(request).await.map_err(Fault::broken)
     }
 }
 
@@ -179,6 +234,26 @@ impl Raw {
 async fn collect(response: Response<Incoming>) -> Result<Bytes, Fault> {
     let body = response.into_body().collect().await;
     Ok(body.map_err(Fault::broken)?.to_bytes())
+}
+
+/// Bytes from base64 (RFC 4648, 4; the padding may be missing). `None` for other characters.
+fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let text = text.trim_ascii_end();
+    let text = text.strip_suffix(b"=").unwrap_or(text);
+    let text = text.strip_suffix(b"=").unwrap_or(text);
+    let mut decoded = Vec::with_capacity(text.len() * 3 / 4);
+    let (mut bits, mut count) = (0_u32, 0);
+    for byte in text {
+        let value = ALPHABET.iter().position(|letter| letter == byte)?;
+        bits = (bits << 6 | u32::try_from(value).ok()?) & 0xff_ffff;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            decoded.extend((bits >> count).to_le_bytes().first());
+        }
+    }
+    Some(decoded)
 }
 
 /// Percent-encodes one segment of a path or one value of a query (RFC 3986, 2.3).
@@ -206,6 +281,21 @@ pub(crate) fn query(pairs: &[(&str, &str)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn base64_is_decoded_with_and_without_padding() {
+        for (text, expected) in [
+            ("", Some("")),
+            ("Zg==", Some("f")),
+            ("Zg", Some("f")),
+            ("Zm8=", Some("fo")),
+            ("eyJhIjoifn5+Pz8/In0=", Some(r#"{"a":"~~~???"}"#)),
+            ("Zg-_", None),
+        ] {
+            let decoded = decode_base64(text.as_bytes());
+            assert_eq!(decoded.as_deref(), expected.map(str::as_bytes), "{text}");
+        }
+    }
 
     #[test]
     fn names_and_values_are_encoded() {

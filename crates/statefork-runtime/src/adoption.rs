@@ -7,9 +7,9 @@ use crate::{Container, ContainerSpec, PortMapping};
 pub struct Adoption {
     /// The container as it is now.
     pub container: Container,
-    /// The name of the image that it was made from, in full, as it was asked for; `None` where it
-    /// was asked for by an id. By now the name may be that of another image:
-    /// [`Container::image`] is the one that the container has.
+    /// The name of the image that it was made from, in full, as far as the runtime knows one (some
+    /// forget a name by which it was not asked for, some find one for an id). By now the name may
+    /// be that of another image: [`Container::image`] is the one that the container has.
     pub image_name: Option<String>,
     /// Its settings, as far as they differ from the image's.
     ///

@@ -79,7 +79,7 @@ pub struct Container {
     pub state: ContainerState,
     /// Process id of its first process on the host, while it runs or is paused.
     pub pid: Option<u32>,
-    /// Its address, where it has one of its own.
+    /// Its address, where it has one of its own; while it runs or is paused.
     pub address: Option<IpAddr>,
     /// What the runtime publishes for it, by container port.
     pub published: Vec<(ContainerPort, SocketAddr)>,
@@ -173,8 +173,9 @@ pub trait Containers: Send + Sync {
     /// is the entry itself. Contents, kinds, modes, times and targets of links are those of the
     /// container. Owners count for nothing: some runtimes replace them by the container's user.
     ///
-    /// What lies on a bind mount or a volume is taken from there. What the container sees on a
-    /// mount in memory (tmpfs), in `/proc`, `/sys` and `/dev` may be missing.
+    /// What lies on a bind mount or a volume is taken from there, if `path` is on it or the
+    /// container is up; a mount below `path` may be an empty folder if it is not. What the
+    /// container sees on a mount in memory (tmpfs), in `/proc`, `/sys` and `/dev` may be missing.
     ///
     /// The stream is not one instant of a container that runs, and ends with an error where the
     /// connection breaks. Errors: `NotFound`; `Invalid` naming the path if there is nothing, if it
