@@ -76,14 +76,17 @@ pub(crate) struct Filters<'a>(pub(crate) &'a [Filter]);
 impl Filters<'_> {
     /// Those of an environment's snapshots that fit, in their order.
     pub(crate) fn choose(&self, mut nodes: Vec<Node>) -> Result<Vec<Node>> {
-        // Ancestors first, while all nodes are there.
+        // Ancestors are found while all nodes are there.
+        let mut lines = Vec::new();
         for filter in self.0 {
             if let Filter::Branch(name) = filter {
-                let line = ancestry(&nodes, name)?;
-                nodes.retain(|node| line.contains(&node.id));
+                lines.push(ancestry(&nodes, name)?);
             }
         }
-        nodes.retain(|node| self.0.iter().all(|filter| fits(filter, node)));
+        nodes.retain(|node| {
+            lines.iter().all(|line| line.contains(&node.id))
+                && self.0.iter().all(|filter| fits(filter, node))
+        });
         Ok(nodes)
     }
 }

@@ -145,7 +145,7 @@ fn a_person_types() {
     terminal.prompt();
     // Tab completes, and the line runs.
     terminal.keys("hel\tres\t\r");
-    terminal.shows("Usage: restore <REV>");
+    terminal.shows("Usage: restore [OPTIONS] <REV>");
     terminal.prompt();
     // Ctrl-C gives up the line, not the shell.
     terminal.keys("restore ba\x03");

@@ -219,7 +219,11 @@ mod tests {
             branches: vec![view("main", 90_000), view("trial", 61)],
         };
         insta::with_settings!({filters => vec![(r"[0-9a-f]{12}", "ID__________")]}, {
-            insta::assert_snapshot!(shown(&list, now, PLAIN), @"");
+            insta::assert_snapshot!(shown(&list, now, PLAIN), @"
+               BRANCH  HEAD          STATE  CONTAINER  AGE    PORTS
+               main    ID__________  down   -          1 day  127.0.0.1:8000 -> 80
+            *  trial   ID__________  down   -          1 min  127.0.0.1:8000 -> 80
+            ");
         });
     }
 }

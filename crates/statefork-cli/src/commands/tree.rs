@@ -198,7 +198,17 @@ mod tests {
         nodes[7].tags.push("v1".to_owned());
         nodes[7].branches.push("main".to_owned());
         insta::with_settings!({filters => vec![(r"[0-9a-f]{12}", "ID")]}, {
-            insta::assert_snapshot!(drawn(&nodes), @"");
+            insta::assert_snapshot!(drawn(&nodes), @r"
+            * ID (base) image
+            ├─* ID b
+            │ * ID h
+            * ID a
+            ├─* ID c
+            │ * ID e
+            ├─* ID (trial*) d
+            * ID f
+            * ID (v1, main*) g …
+            ");
         });
     }
 
@@ -206,7 +216,11 @@ mod tests {
     fn a_chain_is_one_column() {
         let nodes = graph(&[(None, "a"), (Some(0), "b"), (Some(1), "c")]);
         insta::with_settings!({filters => vec![(r"[0-9a-f]{12}", "ID")]}, {
-            insta::assert_snapshot!(drawn(&nodes), @"");
+            insta::assert_snapshot!(drawn(&nodes), @r"
+            * ID a
+            * ID b
+            * ID c
+            ");
         });
         assert_eq!(drawn(&[]), "");
     }

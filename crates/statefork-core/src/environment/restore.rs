@@ -140,6 +140,8 @@ impl Environment {
         revision: &str,
     ) -> Result<SnapshotId> {
         let store = self.store();
+        // What HEAD means must be there, whatever else is named.
+        self.branch(record, branch)?;
         let nodes = store.graph(record.number)?;
         let branches = store.branches(record.number)?;
         let tags = store.tags(record.number)?;

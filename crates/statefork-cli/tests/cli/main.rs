@@ -1,119 +1,21 @@
 //! What the binary does without a daemon: usage, configuration, errors, documents, the shell.
 
+mod graph;
+mod world;
+
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
-const RUNTIMES: [&str; 2] = ["docker", "podman"];
+use crate::world::{RUNTIMES, World, ended, json};
+
 /// A user without rights (the kernel's overflow uid).
 const NOBODY: u32 = 65534;
-
-/// A working directory with a home, and a configuration in which no daemon answers.
-struct World {
-    folder: tempfile::TempDir,
-}
-
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl World {
-    fn new() -> Self {
-        let world = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
-        world.configure("");
-        world
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Writes the configuration: this, and sockets where nobody listens.
-    fn configure(&self, yaml: &str) {
-        let mut text = format!("{yaml}runtimes:\n");
-        for runtime in RUNTIMES {
-            let socket = self.path("nobody.sock");
-            text.push_str(&format!("  {runtime}: {{socket: {}}}\n", socket.display()));
-        }
-        self.write("statefork.yaml", &text);
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        self.command_of(Path::new(env!("CARGO_BIN_EXE_statefork")), args)
-    }
-
-    fn command_of(&self, program: &Path, args: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("STATEFORK_") {
-                command.env_remove(name);
-            }
-        }
-        command
-            .env("STATEFORK_HOME", self.path("home"))
-            .current_dir(self.folder.path())
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Ended {
-        ended(&mut self.command(args), "")
-    }
-
-    fn pipe(&self, args: &[&str], input: &str) -> Ended {
-        ended(self.command(args).stdin(Stdio::piped()), input)
-    }
-
-    /// Must fail so, in the form that every error has.
-    fn fails(&self, code: i32, args: &[&str]) -> String {
-        let ended = self.run(args);
-        assert_eq!(ended.code, code, "{args:?}\n{}", ended.stderr);
-        assert!(
-            ended.stderr.starts_with("error: failed to "),
-            "{}",
-            ended.stderr
-        );
-        assert_eq!(ended.stdout, "", "{args:?}");
-        ended.stderr
-    }
-}
-
-fn ended(command: &mut Command, input: &str) -> Ended {
-    let mut child = command.spawn().unwrap();
-    if let Some(mut stdin) = child.stdin.take() {
-        // It may end before it has read everything.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output().unwrap();
-    Ended {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
 
 #[test]
 fn wrong_usage_exits_2_and_says_what_was_meant() {
@@ -136,6 +38,18 @@ fn wrong_usage_exits_2_and_says_what_was_meant() {
         (&["-e", "beef", "list"], "id of a snapshot"),
         (&["exec", "-t", "--", "sh"], "terminal"),
         (&["--json", "exec", "-t", "--", "sh"], "terminal"),
+        (&["--json", "completions", "bash"], "exclude each other"),
+        (&["completions", "cmd.exe"], "bash"),
+        (&["-b", "beef", "list"], "id of a snapshot"),
+        (&["tag", "-d"], "NAME"),
+        (&["tag", "-d", "v1", "HEAD"], "cannot be used with"),
+        (&["snapshot", "--label", "ticket"], "KEY=VALUE"),
+        (&["list", "--filter", "size=3"], "label=KEY"),
+        (&["list", "--filter", "since=soon"], "a time is needed"),
+        (&["branch", "rm"], "NAME|GLOB"),
+        (&["brnch"], "did you mean `branch`?"),
+        (&["rm"], "REV"),
+        (&["try"], "CMD"),
     ] {
         let ended = world.run(args);
         assert_eq!(ended.code, 2, "{args:?}: {}", ended.stderr);
@@ -194,6 +108,9 @@ fn an_empty_home_has_nothing_to_list() {
     assert!(ended.stderr.contains("up IMAGE"), "{}", ended.stderr);
     for (command, key) in [
         ("list", "snapshots"),
+        ("tree", "snapshots"),
+        ("tag", "tags"),
+        ("branch", "branches"),
         ("history", "operations"),
         ("stats", "stats"),
     ] {
@@ -208,6 +125,20 @@ fn an_empty_home_has_nothing_to_list() {
     world.fails(3, &["restore", "base"]);
     world.fails(3, &["down"]);
     world.fails(125, &["exec", "--", "true"]);
+    world.fails(125, &["try", "--", "true"]);
+    for missing in [
+        &["start"][..],
+        &["stop"],
+        &["rm", "HEAD"],
+        &["tag", "v1"],
+        &["tag", "-d", "v1"],
+        &["switch", "main"],
+        &["branch", "rm", "other"],
+        &["branch", "rename", "one", "two"],
+        &["branch", "promote", "other"],
+    ] {
+        world.fails(3, missing);
+    }
     world.fails(3, &["logs"]);
     world.fails(2, &["up"]);
 }
@@ -275,6 +206,7 @@ fn the_configuration_is_shown_with_its_origins() {
     };
     assert_eq!(value("environment")["origin"]["flag"], "--environment");
     assert_eq!(value("home")["origin"]["variable"], "STATEFORK_HOME");
+    assert_eq!(value("branch")["value"], Value::Null);
     assert_eq!(value("image")["origin"]["line"], 1);
     assert_eq!(value("lock_timeout")["origin"]["from"], "default");
     assert!(!ended.stdout.contains("s3cret"), "{}", ended.stdout);
@@ -324,7 +256,12 @@ fn a_socket_without_permission_exits_5() {
             // Nothing is closed to root, so it is asked for by somebody else.
             true => {
                 let program = world.path("statefork");
-                fs::copy(env!("CARGO_BIN_EXE_statefork"), &program).unwrap();
+                // By a process of its own: a descriptor that writes it, inherited by what another
+                // test starts at this moment, would keep it from being run.
+                let copied = Command::new("cp")
+                    .args([Path::new(env!("CARGO_BIN_EXE_statefork")), &program])
+                    .status();
+                assert!(copied.unwrap().success());
                 mode(world.folder.path(), 0o755);
                 fs::create_dir_all(world.path("home")).unwrap();
                 mode(&world.path("home"), 0o700);
@@ -447,4 +384,29 @@ fn output_that_nobody_reads_is_no_failure() {
         );
         assert!(matches!(ended.code, 0 | 3), "{}", ended.code);
     }
+}
+
+#[test]
+fn every_shell_gets_its_script() {
+    let world = World::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ended = world.run(&["completions", shell]);
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{shell}");
+        assert!(ended.stdout.contains("restore"), "{shell}");
+    }
+}
+
+#[test]
+fn workers_are_not_for_people() {
+    let world = World::new();
+    let help = world.run(&["--help"]).stdout;
+    assert!(
+        !help.contains("thaw") && !help.contains("recover"),
+        "{help}"
+    );
+    // Nothing has begun here, so nothing is to be recovered.
+    assert_eq!(world.run(&["-b", "main", "recover"]).code, 0);
+    // Nobody answers who could thaw anything.
+    world.fails(5, &["thaw", "0123456789ab"]);
+    assert_eq!(world.pipe(&["shell"], "recover\n").code, 1);
 }
