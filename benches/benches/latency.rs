@@ -25,7 +25,7 @@ const SNAPSHOTS: i64 = 10_000;
 /// The answer of a small request.
 const MESSAGE: [u8; 64] = [b'x'; 64];
 
-fn programs(criterion: &mut Criterion) {
+fn starting(criterion: &mut Criterion) {
     let statefork = program("statefork").expect("the program is built");
     let home = tempfile::tempdir().expect("a folder");
     fill(home.path()).expect("a home with many snapshots");
@@ -226,5 +226,5 @@ async fn exchange(stream: &mut TcpStream) -> Result<()> {
     Ok(())
 }
 
-criterion_group!(benches, programs, forwarder);
+criterion_group!(benches, starting, forwarder);
 criterion_main!(benches);

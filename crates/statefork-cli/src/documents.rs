@@ -10,6 +10,8 @@ use statefork_core::environment::Unfinished;
 use statefork_core::{self as core, NotHeld, Timing};
 use statefork_runtime::{ContainerState, Phase, PortMapping};
 
+use crate::commands::verify;
+
 /// Raised when a key is renamed or removed.
 const SCHEMA: u32 = 1;
 
@@ -113,6 +115,7 @@ pub(crate) struct Node {
     created_at: String,
     size_bytes: u64,
     unique_bytes: u64,
+    verified: Option<&'static str>,
 }
 
 impl Node {
@@ -130,6 +133,7 @@ impl Node {
             created_at: time(snapshot.created_at),
             size_bytes: snapshot.size_bytes,
             unique_bytes: snapshot.unique_bytes,
+            verified: snapshot.intact.map(verify::word),
         }
     }
 }

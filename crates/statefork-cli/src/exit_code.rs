@@ -10,6 +10,8 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// `exec` and `try`: our own failure, as opposed to one of the command that ran.
 pub(crate) const EXEC_FAILED: u8 = 125;
+/// Stored data is missing or cannot be read.
+pub(crate) const DAMAGED: u8 = 8;
 /// Interrupted.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -46,6 +48,7 @@ pub(crate) fn of(kind: Kind) -> u8 {
         Kind::Unsupported => 4,
         Kind::RuntimeUnreachable | Kind::PermissionDenied | Kind::HelperMissing => 5,
         Kind::SettingsDiffer
+        | Kind::EnvironmentExists
         | Kind::NameTaken
         | Kind::MainBranch
         | Kind::SnapshotInUse
@@ -54,7 +57,7 @@ pub(crate) fn of(kind: Kind) -> u8 {
         | Kind::Conflict
         | Kind::WrongState => 6,
         Kind::InvalidConfiguration => 7,
-        Kind::Damaged => 8,
+        Kind::Damaged => DAMAGED,
         Kind::Interrupted => INTERRUPTED,
     }
 }

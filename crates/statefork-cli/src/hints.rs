@@ -30,6 +30,9 @@ pub(crate) fn hint(failure: &Failure) -> Option<String> {
         Kind::ImageNotFound => {
             say("pull it or build it with the runtime's own tool first, or use `up --build DIR`")
         }
+        Kind::ContainerNotFound if is_named(failure) => {
+            say("the runtime's own tool lists the containers that there are")
+        }
         Kind::ContainerNotFound | Kind::ContainerLost => {
             say("`statefork up` launches the last snapshot")
         }
@@ -41,6 +44,7 @@ pub(crate) fn hint(failure: &Failure) -> Option<String> {
         Kind::HelperMissing => {
             say("install statefork-shim beside statefork, or say where it is with STATEFORK_SHIM")
         }
+        Kind::EnvironmentExists => say("choose another name with -e"),
         Kind::SettingsDiffer => settings_differ(failure),
         Kind::NameTaken => name_taken(failure),
         Kind::MainBranch => say("`statefork down --purge` removes the environment with all of it"),
@@ -113,6 +117,11 @@ fn unreachable(failure: &Failure) -> Option<String> {
     Some(format!(
         "start {runtime}, or choose another runtime with -r; `statefork doctor` says which work here"
     ))
+}
+
+/// Whether it was a person who named what was not found.
+fn is_named(failure: &Failure) -> bool {
+    matches!(failure.root(), Some(CoreError::NotFound { .. }))
 }
 
 fn settings_differ(failure: &Failure) -> Option<String> {

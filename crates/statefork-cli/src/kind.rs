@@ -57,6 +57,8 @@ kinds! {
     TagNotFound => "tag_not_found",
     /// No such environment.
     EnvironmentNotFound => "environment_not_found",
+    /// An environment is there where a new one was to be made.
+    EnvironmentExists => "environment_exists",
     /// No such image.
     ImageNotFound => "image_not_found",
     /// No such container.
@@ -155,11 +157,13 @@ fn of_core(error: &CoreError) -> Kind {
             Named::Tag => Kind::TagNotFound,
             Named::Environment => Kind::EnvironmentNotFound,
             Named::Image => Kind::ImageNotFound,
+            Named::Container => Kind::ContainerNotFound,
         },
         CoreError::Ambiguous { .. } => Kind::AmbiguousRevision,
         CoreError::InvalidRevision { .. } => Kind::InvalidRevision,
         CoreError::InvalidName { .. } => Kind::InvalidName,
         CoreError::NameTaken { .. } => Kind::NameTaken,
+        CoreError::EnvironmentExists { .. } => Kind::EnvironmentExists,
         CoreError::MainBranch => Kind::MainBranch,
         CoreError::SnapshotInUse { .. } => Kind::SnapshotInUse,
         CoreError::NotUp { .. } => Kind::NotUp,

@@ -110,6 +110,7 @@ pub(crate) mod tests {
             created_at: Timestamp::UNIX_EPOCH + Duration::from_micros(1_764_000_000_123_456),
             size_bytes: 16_400_000,
             unique_bytes: 16_400_000,
+            intact: None,
         }
     }
 

@@ -24,6 +24,7 @@ mod switch;
 mod tag;
 mod tree;
 pub(crate) mod up;
+pub(crate) mod verify;
 pub(crate) mod worker;
 
 use clap::Subcommand;
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     Stats(stats::Stats),
     History(history::History),
     Rm(rm::Rm),
+    Verify(verify::Verify),
     Down(down::Down),
     Doctor(doctor::Doctor),
     Config(config::Config),
@@ -61,7 +63,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Runs it; returns its exit code, which is 0 for all but `exec` and `try`.
+    /// Runs it; returns its exit code, which is 0 for all but `exec`, `try` and `verify`.
     pub(crate) async fn run(&self, call: &Call<'_>) -> Result<u8> {
         match self {
             Self::Up(up) => up.run(call).await?,
@@ -83,6 +85,7 @@ impl Command {
             Self::Stats(stats) => stats.run(call)?,
             Self::History(history) => history.run(call)?,
             Self::Rm(rm) => rm.run(call).await?,
+            Self::Verify(verify) => return verify.run(call).await,
             Self::Down(down) => down.run(call).await?,
             Self::Doctor(doctor) => doctor.run(call).await?,
             Self::Config(config) => config.run(call)?,

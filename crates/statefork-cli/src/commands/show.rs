@@ -60,7 +60,7 @@ impl From<&ContainerSpec> for Spec {
             workdir: spec.workdir.clone(),
             hostname: spec.hostname.clone(),
             mounts: spec.mounts.iter().map(Into::into).collect(),
-            network: spec.network,
+            network: spec.network.clone(),
             limits: spec.limits,
         }
     }

@@ -9,7 +9,9 @@ use statefork_core::config::{
     parse_image, parse_mount, parse_network, parse_port, parse_size, parse_user, parse_workdir,
     set_env,
 };
-use statefork_core::environment::{Environment, ImageRequest, Requested, UpReport, UpRequest};
+use statefork_core::environment::{
+    AttachRequest, Environment, ImageRequest, Requested, UpReport, UpRequest,
+};
 use statefork_runtime::{Mount, PortMapping, PortParseReason};
 
 use crate::call::{Call, Opened};
@@ -69,6 +71,16 @@ pub(crate) struct Up {
     /// Replace a container that has other settings; changes since the last snapshot are lost
     #[arg(long)]
     recreate: bool,
+    /// Adopt a container that somebody else made, by name or id, with all its settings
+    #[arg(
+        long,
+        value_name = "CONTAINER",
+        conflicts_with_all = [
+            "image", "build", "recreate", "publish", "env", "env_file", "mount", "network",
+            "memory", "cpus", "user", "workdir", "hostname", "command",
+        ]
+    )]
+    attach: Option<String>,
     /// The command, instead of the image's
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
@@ -88,9 +100,11 @@ struct UpDocument {
 impl Up {
     /// Brings up and answers.
     pub(crate) async fn run(&self, call: &Call<'_>) -> Result<()> {
-        let request = self.request(call)?;
         let opened = call.open()?;
-        let report = bring_up(&opened, &request).await?;
+        let report = match &self.attach {
+            Some(container) => attach(call, &opened, container).await?,
+            None => bring_up(&opened, &self.request(call)?).await?,
+        };
         let document = UpDocument {
             branch: report.branch.clone(),
             head: report.head.to_string(),
@@ -140,6 +154,7 @@ impl Up {
             hostname,
             build,
             recreate: _,
+            attach: _,
             command,
         } = self;
         let lists = [publish, env, mount, command];
@@ -225,6 +240,14 @@ impl Up {
 async fn bring_up(opened: &Opened, request: &UpRequest) -> Result<UpReport> {
     let work = opened.environment.up(request);
     Ok(opened.progress.during("bringing it up", work).await?)
+}
+
+async fn attach(call: &Call<'_>, opened: &Opened, container: &str) -> Result<UpReport> {
+    let request = AttachRequest {
+        container: container.to_owned(),
+        readiness: call.session.config()?.readiness.clone(),
+    };
+    Ok(opened.environment.attach(&request).await?)
 }
 
 /// The folder's absolute path, without `.` at its end, so that it is the same however it is written.

@@ -233,7 +233,7 @@ async fn recovered(bed: &Bed, operation: &str, calls: usize, done: bool) {
     let place = format!("{operation} cut off at call {calls}, done: {done}");
     bed.bury();
     let before = bed.unfinished();
-    assert_eq!(bed.environment.exists().unwrap(), true, "{place}");
+    assert!(bed.environment.exists().unwrap(), "{place}");
     // Reading changes nothing and tells.
     bed.environment.list().unwrap();
     assert_eq!(bed.unfinished(), before, "{place}");
