@@ -4,6 +4,7 @@
 
 mod application;
 mod errors;
+mod graph;
 mod http;
 mod interrupt;
 mod mounts;
@@ -35,5 +36,8 @@ cases! {
         an_application_that_exits_at_once, an_application_that_is_never_ready,
         a_port_that_is_in_use, a_container_removed_behind_our_back, other_settings,
         a_daemon_that_does_not_answer;
+    graph: tags_and_revisions, restore_back_and_forth, what_follows_a_removed_snapshot_stays,
+        branches_live_side_by_side, try_keeps_or_goes_back, what_is_stopped_starts_with_its_changes,
+        a_killed_restore_is_undone_by_itself;
     interrupt: up_is_undone, a_build_is_undone, restore_is_undone, any_moment_of_a_snapshot_or_step;
 }
