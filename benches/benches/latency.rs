@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
-use statefork_benches::{Pairs, program, programs};
+use statefork_benches::{Pairs, program};
 use statefork_conformance::FakeRuntime;
 use statefork_core::environment::{Cancel, ImageRequest, Observer, Options, Requested, UpRequest};
 use statefork_core::{Environment, Home};
@@ -37,14 +37,16 @@ fn starting(criterion: &mut Criterion) {
     group.bench_function("version", |bencher| {
         bencher.iter(|| run(Command::new(&statefork).arg("--version")).expect("it runs"));
     });
-    group.bench_function("list 10000 snapshots", |bencher| {
-        bencher.iter(|| {
-            let mut command = Command::new(&statefork);
-            command.current_dir(home.path());
-            command.args(["--home", "home", "-r", "docker", "-e", "long", "list"]);
-            run(&mut command).expect("it runs")
+    for name in ["list", "tree"] {
+        group.bench_function(format!("{name} 10000 snapshots"), |bencher| {
+            bencher.iter(|| {
+                let mut command = Command::new(&statefork);
+                command.current_dir(home.path());
+                command.args(["--home", "home", "-r", "docker", "-e", "long", name]);
+                run(&mut command).expect("it runs")
+            });
         });
-    });
+    }
     group.finish();
 }
 
@@ -79,7 +81,7 @@ fn fill(folder: &Path) -> Result<()> {
     };
     fake.add_image("localhost/app:1", config, &[]);
     let options = Options {
-        programs: Some(programs(&path, "long", "docker")?),
+        programs: None,
         freeze_timeout: Duration::from_secs(30),
         lock_timeout: Duration::from_secs(10),
         stop_timeout: Duration::ZERO,

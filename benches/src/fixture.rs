@@ -80,7 +80,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
 }
 
 /// The programs of an environment.
-pub fn programs(home: &Path, environment: &str, runtime: &str) -> Result<Programs> {
+fn programs(home: &Path, environment: &str, runtime: &str) -> Result<Programs> {
     let statefork = program("statefork")?.display().to_string();
     let home = home.display().to_string();
     let words = [

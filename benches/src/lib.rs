@@ -7,5 +7,5 @@ mod fixture;
 mod pairs;
 pub mod raw;
 
-pub use fixture::{Fixture, PORT, available, import, program, programs};
+pub use fixture::{Fixture, PORT, available, import, program};
 pub use pairs::Pairs;
