@@ -125,6 +125,13 @@ pub(crate) fn line_help() -> String {
     Line::command().render_help().to_string()
 }
 
+/// The command line without what is for shims alone: what a person's own shell completes.
+pub(crate) fn for_people() -> clap::Command {
+    let program = Globals::augment_args(clap::Command::new("statefork"));
+    let shell = Shell::augment_args(clap::Command::new("shell"));
+    Command::augment_subcommands(program).subcommand(shell)
+}
+
 /// Whether the process's command line asks for JSON, also if it cannot be read otherwise.
 pub(crate) fn wants_json(arguments: &[OsString]) -> bool {
     arguments

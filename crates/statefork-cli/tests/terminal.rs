@@ -31,6 +31,11 @@ struct Terminal {
 
 impl Terminal {
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// With arguments.
+    fn with(args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let control = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&control).unwrap();
@@ -55,6 +60,7 @@ impl Terminal {
             }
         }
         let child = command
+            .args(args)
             .env("TERM", "xterm")
             .env("STATEFORK_HOME", folder.path().join("home"))
             .current_dir(folder.path())
@@ -176,4 +182,12 @@ fn a_signal_at_the_prompt_leaves_the_terminal_as_it_was() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(terminal.code(), Some(130));
     assert!(!terminal.is_raw());
+}
+
+#[test]
+fn the_prompt_names_another_branch_than_main() {
+    let mut terminal = Terminal::with(&["-b", "trial"]);
+    terminal.shows("StateFork (trial) > ");
+    terminal.keys("\x04");
+    assert_eq!(terminal.code(), Some(0));
 }

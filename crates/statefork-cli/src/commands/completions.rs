@@ -1,9 +1,9 @@
 //! `completions`: what a person's own shell completes.
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use crate::arguments::Arguments;
+use crate::arguments;
 use crate::call::Call;
 use crate::failure::{Failure, Result};
 
@@ -25,7 +25,7 @@ impl Completions {
         let mut script = Vec::new();
         clap_complete::generate(
             self.shell,
-            &mut Arguments::command(),
+            &mut arguments::for_people(),
             "statefork",
             &mut script,
         );

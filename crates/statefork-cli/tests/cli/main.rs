@@ -393,6 +393,8 @@ fn every_shell_gets_its_script() {
         let ended = world.run(&["completions", shell]);
         assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{shell}");
         assert!(ended.stdout.contains("restore"), "{shell}");
+        assert!(ended.stdout.contains("fail-fast"), "{shell}");
+        assert!(!ended.stdout.contains("thaw"), "{shell}");
     }
 }
 

@@ -245,6 +245,23 @@ pub(crate) fn a_killed_restore_is_undone_by_itself(world: World) {
     assert_eq!(history["operations"][2]["outcome"], "undone");
 }
 
+pub(crate) fn a_freeze_has_a_limit(world: World) {
+    world.configure("freeze_timeout: 2s\nreadiness:\n  exec: test -e /ready\n  timeout: 60s\n");
+    serve(&world);
+    world.sh("touch /stuck; rm /ready");
+    let stuck = world.snapshot();
+    world.sh("touch /ready");
+    let child = world.spawn(&["restore", &stuck]);
+    let state = || text(&world.json(&["status"])["state"]);
+    wait_for(Duration::from_secs(20), || state() == "paused");
+    // The command still waits for the new one.
+    wait_for(Duration::from_secs(10), || state() == "running");
+    signal(&child, Signal::INT);
+    let interrupted = ended(child);
+    assert_eq!(interrupted.code, 130, "{}", interrupted.stderr);
+    assert_eq!(state(), "running");
+}
+
 /// Up with a server of `/www/file`, whose processes get ready unless `/stuck` is there.
 fn serve(world: &World) -> App {
     let script = format!(

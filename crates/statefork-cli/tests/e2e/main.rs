@@ -38,6 +38,6 @@ cases! {
         a_daemon_that_does_not_answer;
     graph: tags_and_revisions, restore_back_and_forth, what_follows_a_removed_snapshot_stays,
         branches_live_side_by_side, try_keeps_or_goes_back, what_is_stopped_starts_with_its_changes,
-        a_killed_restore_is_undone_by_itself;
+        a_killed_restore_is_undone_by_itself, a_freeze_has_a_limit;
     interrupt: up_is_undone, a_build_is_undone, restore_is_undone, any_moment_of_a_snapshot_or_step;
 }
