@@ -97,9 +97,11 @@ fn rights(made: &Made<'_>, obstacles: &mut Obstacles) {
     obstacles.each(list(&host.group_add), |group| {
         format!("the further group {group} (--group-add)")
     });
-    // It takes labels away by itself.
-    let options =
-        list(&host.security_opt).filter(|option| !(privileged && *option == "label=disable"));
+    // For what shares so much the daemon takes labels away by itself.
+    let of_host = |mode: &Option<String>| mode.as_deref() == Some("host");
+    let unlabelled = privileged || of_host(&host.pid_mode) || of_host(&host.ipc_mode);
+    let options = list(&host.security_opt);
+    let options = options.filter(|option| !(unlabelled && *option == "label=disable"));
     obstacles.each(options, |option| {
         format!("security option {option} (--security-opt)")
     });

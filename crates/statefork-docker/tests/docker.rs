@@ -3,6 +3,7 @@
 //! The daemon is the one at `DOCKER_HOST` or the usual place, the programs are those of the
 //! archive that `cargo xtask image` makes, or of `STATEFORK_TEST_IMAGE`.
 
+mod adopt;
 mod fixture;
 
 use std::time::Duration;

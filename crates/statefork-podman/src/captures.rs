@@ -65,10 +65,10 @@ impl Stored {
     }
 }
 
-/// The answer to a commit.
+/// The answer to a commit, and to a create request.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Committed {
+struct Made {
     id: String,
 }
 
@@ -141,9 +141,11 @@ impl Captures for PodmanRuntime {
         let stored = Stored::read(capture)?;
         let rlimits = rlimits::to_ask_for(self.client.raw.socket()).await;
         let request = &self.without_arguments(&stored.image, request).await?;
-        let options = create_request(stored.image.as_str(), request, rlimits)?;
-        let containers = self.client.podman.containers();
-        let call = self.client.call(containers.create(&options));
+        let body = create_request(stored.image.as_str(), request, rlimits)?;
+        let raw = &self.client.raw;
+        let path = "/containers/create";
+        let call = raw.json::<Made>(Method::POST, path, Payload::Json(body));
+        let call = self.client.call(call);
         let created = phases.time(Phase::Create, call).await;
         let created = created.map_err(|fault| self.create_error(&stored.image, request, fault))?;
         let id = ContainerId::new(created.id);
@@ -223,7 +225,7 @@ impl PodmanRuntime {
         pairs.extend(changes.map(|change| ("changes", &**change)));
         let path = format!("/commit{}", query(&pairs));
         let raw = &self.client.raw;
-        let call = raw.json::<Committed>(Method::POST, &path, Payload::Empty);
+        let call = raw.json::<Made>(Method::POST, &path, Payload::Empty);
         Ok(self.client.call(call).await?.id)
     }
 

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use podman_api::models::{
-    ContainerMount, LinuxCpu, LinuxMemory, LinuxResources, LogConfig, NamedVolume, Namespace,
-    PortMapping, PosixRlimit,
+    ContainerMount, LinuxCpu, LinuxMemory, LinuxResources, NamedVolume, Namespace, PortMapping,
+    PosixRlimit,
 };
 use podman_api::opts::{ContainerCreateOpts, ImageVolumeMode};
+use serde_json::{Value, json};
 use statefork_runtime::{
-    ContainerSpec, EnvVar, LaunchRequest, Limits, Mount, MountSource, Network, Protocol, Result,
-    RuntimeError,
+    BoxError, ContainerSpec, EnvVar, LaunchRequest, Limits, Mount, MountSource, Network, Protocol,
+    Result, RuntimeError,
 };
 
 use crate::name::check_object_name;
@@ -36,7 +37,7 @@ pub(crate) fn create_request(
     image: &str,
     request: &LaunchRequest,
     rlimits: Vec<PosixRlimit>,
-) -> Result<ContainerCreateOpts> {
+) -> Result<Value> {
     check(request)?;
     let spec = &request.spec;
     let mut options = ContainerCreateOpts::builder()
@@ -44,10 +45,6 @@ pub(crate) fn create_request(
         .name(&request.name)
         .labels(&request.labels)
         .image_volume_mode(ImageVolumeMode::Ignore)
-        .log_configuration(LogConfig {
-            config: None,
-            type_: Some("k8s-file".into()),
-        })
         .env(spec.env.iter().map(|var| (&var.name, &var.value)))
         .net_namespace(Namespace {
             nsmode: Some(network(&spec.network).into()),
@@ -78,7 +75,7 @@ pub(crate) fn create_request(
         options = options.hostname(hostname.as_str());
     }
     if let Network::Named(name) = &spec.network {
-        options = options.networks([(name, serde_json::json!({}))]);
+        options = options.networks([(name, json!({}))]);
     }
     if let Some(resources) = resources(&spec.limits)? {
         options = options.resource_limits(resources);
@@ -90,7 +87,20 @@ pub(crate) fn create_request(
             MountSource::Volume(name) => volumes.push(volume(name, mount)?),
         }
     }
-    Ok(options.mounts(binds).volumes(volumes).build())
+    let options = options.mounts(binds).volumes(volumes).build();
+    let unspelled = |source: BoxError| RuntimeError::Daemon {
+        op: "create a container",
+        status: None,
+        message: "the request cannot be written".into(),
+        source: Some(source),
+    };
+    let text = options
+        .serialize()
+        .map_err(|error| unspelled(error.into()))?;
+    let mut body: Value = serde_json::from_str(&text).map_err(|error| unspelled(error.into()))?;
+    // podman-api spells the driver in a way that the service ignores.
+    body["log_configuration"] = json!({ "driver": "k8s-file" });
+    Ok(body)
 }
 
 fn check(request: &LaunchRequest) -> Result<()> {

@@ -30,13 +30,15 @@ const ANNOTATIONS: [&str; 5] = [
 ];
 
 /// Options of `podman run` that the service's description of a container does not show.
-const SILENT_OPTIONS: [(&str, &str); 6] = [
+const SILENT_OPTIONS: [(&str, &str); 7] = [
     ("--sysctl", "kernel parameter"),
     ("--ip", "its address"),
     ("--ip6", "its address"),
     ("--mac-address", "its hardware address"),
     ("--device-cgroup-rule", "the rule for devices"),
     ("--security-opt", "security option"),
+    // Podman 4 says "shareable" of the host's, too.
+    ("--ipc", "the other interprocess communication"),
 ];
 
 /// What the defaults are, and what is not lost.
@@ -408,7 +410,10 @@ fn silent(made: &Made, obstacles: &mut Obstacles) {
         let known = SILENT_OPTIONS.iter().find(|(name, _)| *name == option);
         if let Some((name, what)) = known {
             let text = format!("{what} {value} ({name})");
-            obstacles.when(!obstacles.0.contains(&text), text);
+            let told = obstacles.0.iter();
+            let mut told = told.filter(|told| told.contains(name) && told.contains(value));
+            let is_usual = *name == "--ipc" && value == "shareable";
+            obstacles.when(told.next().is_none() && !is_usual, text);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `containers/{}/json` | asks for sizes, which walks the writable layer |
 //! | `containers/{}/changes` | cannot read the `null` that stands for none |
+//! | `containers/create` | spells the log driver in a way that the service ignores |
 //! | `containers/{}/start` | takes 304 (it runs already) for an error |
 //! | `containers/{}/stop` | spells the time-out in a way that the service ignores |
 //! | `containers/{}/wait`, `commit` | drop the answer |

@@ -1,5 +1,7 @@
 //! What is particular to Podman, against the real service.
 
+mod adopt;
+
 use std::path::PathBuf;
 
 use bytes::Bytes;
