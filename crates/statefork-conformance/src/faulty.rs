@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use statefork_runtime::{
     Adoption, BuildRequest, ByteStream, Capabilities, Capture, CaptureRequest, Captured, Captures,
-    Change, Container, ContainerId, Containers, Exec, ExecRequest, FlattenRequest, Found, HomeId, Image, ImageId,
-    Images, LaunchRequest, LogRequest, OutputStream, Phases, PrepareRequest, Result, Runtime,
-    RuntimeError, RuntimeIdentity,
+    Change, Container, ContainerId, Containers, Exec, ExecRequest, FlattenRequest, Found, HomeId,
+    Image, ImageId, Images, LaunchRequest, LogRequest, OutputStream, Phases, PrepareRequest,
+    Result, Runtime, RuntimeError, RuntimeIdentity,
 };
 
 /// A method of the contract.

@@ -18,11 +18,7 @@ use crate::wire::{self, LineReader};
 /// Serves one command until it closes the connection.
 ///
 /// Errors: those of the connection; `InvalidData` when something unreadable came.
-pub(crate) async fn serve(
-    stream: UnixStream,
-    id: ControlId,
-    parts: &Parts,
-) -> io::Result<()> {
+pub(crate) async fn serve(stream: UnixStream, id: ControlId, parts: &Parts) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = LineReader::new(reader);
     let greeting = timeout(TIMEOUT, reader.read::<Value>())

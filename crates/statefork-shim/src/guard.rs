@@ -105,7 +105,9 @@ impl Guards {
 fn run(mut worker: Command, why: &'static str, log: Log) {
     tokio::spawn(async move {
         match worker.status().await {
-            Ok(status) => log.line(format_args!("{why}: the worker for that ended with {status}")),
+            Ok(status) => log.line(format_args!(
+                "{why}: the worker for that ended with {status}"
+            )),
             Err(error) => log.line(format_args!("{why}: failed to run the worker: {error}")),
         }
     });

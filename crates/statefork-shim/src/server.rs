@@ -111,9 +111,7 @@ async fn accept(listener: UnixListener, parts: Arc<Parts>) {
 
 async fn serve(stream: UnixStream, id: u64, parts: Arc<Parts>) {
     let served = match stream.peer_cred() {
-        Ok(peer) if peer::is_trusted(peer.uid()) => {
-            control::serve(stream, id, &parts).await
-        }
+        Ok(peer) if peer::is_trusted(peer.uid()) => control::serve(stream, id, &parts).await,
         Ok(peer) => Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!("it comes from user {}", peer.uid()),
