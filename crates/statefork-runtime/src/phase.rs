@@ -97,21 +97,17 @@ impl Phases {
 
     /// Runs `work` and adds the time it took to `phase`, whatever it returns.
     pub async fn time<F: Future>(&self, phase: Phase, work: F) -> F::Output {
-        boundary(phase, "begin");
         let begun = Instant::now();
         let output = work.await;
         self.add(phase, begun.elapsed());
-        boundary(phase, "end");
         output
     }
 
     /// The same for work that blocks.
     pub fn time_blocking<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {
-        boundary(phase, "begin");
         let begun = Instant::now();
         let output = work();
         self.add(phase, begun.elapsed());
-        boundary(phase, "end");
         output
     }
 
@@ -133,21 +129,6 @@ impl Phases {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// Ends the process here, by SIGKILL, if `STATEFORK_CRASH_AT` names this boundary of a phase
-/// (`create:begin`, `create:end`): how tests find out what a death leaves. In no other build.
-#[cfg(feature = "crash-points")]
-fn boundary(phase: Phase, moment: &str) {
-    let wanted = std::env::var("STATEFORK_CRASH_AT");
-    if wanted.is_ok_and(|wanted| wanted == format!("{phase}:{moment}")) {
-        let this = rustix::process::getpid();
-        rustix::process::kill_process(this, rustix::process::Signal::KILL)
-            .expect("a process may kill itself");
-    }
-}
-
-#[cfg(not(feature = "crash-points"))]
-fn boundary(_: Phase, _: &str) {}
 
 #[cfg(test)]
 mod tests {
