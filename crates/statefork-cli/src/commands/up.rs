@@ -100,10 +100,12 @@ struct UpDocument {
 impl Up {
     /// Brings up and answers.
     pub(crate) async fn run(&self, call: &Call<'_>) -> Result<()> {
+        // What cannot be read makes no home.
+        let request = self.request(call)?;
         let opened = call.open()?;
         let report = match &self.attach {
             Some(container) => attach(call, &opened, container).await?,
-            None => bring_up(&opened, &self.request(call)?).await?,
+            None => bring_up(&opened, &request).await?,
         };
         let document = UpDocument {
             branch: report.branch.clone(),

@@ -1,5 +1,7 @@
 //! Chains whose layers become one.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use statefork_runtime::{Capture, ContainerSpec, ErrorKind, ObjectKind, ObjectType};
 
@@ -18,6 +20,7 @@ pub(super) const CASES: &[Case] = cases![Capture:
     flattening_to_a_taken_name_is_refused,
     a_base_must_be_below_the_capture,
     a_lost_capture_is_not_flattened,
+    a_dropped_flattening_leaves_nothing_half [Programs],
     attributes_survive_the_flattening [Programs],
     deletions_survive_the_flattening [Programs],
     hard_links_survive_the_flattening [Programs],
@@ -266,6 +269,33 @@ async fn a_lost_capture_is_not_flattened(f: &Fixture) -> Outcome {
     fails_with("its layers", f.runtime().layers(&damaged).await, &kinds)?;
     let flat = f.flatten_as(&damaged, &f.flatten_request(&f.base())).await;
     fails_with("damaged data", flat, &kinds)
+}
+
+async fn a_dropped_flattening_leaves_nothing_half(f: &Fixture) -> Outcome {
+    let first = grow(f, &f.base(), "write /data/one 1").await?;
+    let second = grow(f, &first, "write /data/one 2").await?;
+    let before = f.runtime().find(&f.home).await?;
+    for wait in [0, 5, 20, 50, 100, 200] {
+        let request = f.flatten_request(&f.base());
+        let flattening = f.runtime().flatten(&second, &request);
+        let over = tokio::time::timeout(Duration::from_millis(wait), flattening).await;
+        if let Ok(result) = over {
+            result?;
+        }
+        // What a dropped call has begun may come into being after it, but then it is whole.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        if let Some(made) = f.runtime().inspect_image(&request.name).await? {
+            let made = f.runtime().of_image(&made.id);
+            let back = f.launch_from(&made, f.spec("serve")).await?;
+            let one = f.file(&back, "/data/one").await?;
+            check_eq!(one.as_deref(), Some("2"), "the file after {wait} ms");
+            f.runtime().remove(&back.id).await?;
+            f.runtime().remove_image(&request.name).await?;
+        }
+        let after = f.runtime().find(&f.home).await?;
+        check_eq!(after, before, "what is there after {wait} ms");
+    }
+    Ok(())
 }
 
 /// Lists all of `/data` and `/srv` with attributes, then the contents.
