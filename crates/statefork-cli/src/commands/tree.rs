@@ -133,7 +133,9 @@ impl<'a> Graph<'a> {
     fn line(&self, text: &mut String, edge: &str, place: usize, layout: Layout) {
         let node = &self.nodes[place];
         let names = names(node).join(", ");
-        text.push_str(&layout.style.faint(edge));
+        if !edge.is_empty() {
+            text.push_str(&layout.style.faint(edge));
+        }
         text.push_str("* ");
         text.push_str(node.id.as_str());
         let mut used = edge.chars().count() + "* ".len() + node.id.as_str().len();
