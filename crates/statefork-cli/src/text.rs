@@ -54,7 +54,8 @@ pub(crate) fn duration(duration: Duration) -> String {
 
 /// A time, to the second, in UTC.
 pub(crate) fn time(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+    // RFC 3339 with a space, which is made several times faster than by a format.
+    format!("{time:.0}").replacen('T', " ", 1)
 }
 
 /// How long ago something was, in its largest unit.
@@ -100,6 +101,14 @@ pub(crate) struct Layout {
 /// Between two columns.
 const GAP: usize = 2;
 
+/// How many columns a text takes. Most are ASCII, and quickly told.
+fn width_of(text: &str) -> usize {
+    match text.is_ascii() {
+        true => text.len(),
+        false => text.width(),
+    }
+}
+
 /// A table with a heading. Where the terminal is too narrow, the last column is cut off.
 pub(crate) fn table<const N: usize>(
     header: [&str; N],
@@ -107,10 +116,10 @@ pub(crate) fn table<const N: usize>(
     layout: Layout,
 ) -> String {
     let rows: Vec<_> = rows.into_iter().collect();
-    let mut widths = header.map(UnicodeWidthStr::width);
+    let mut widths = header.map(width_of);
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.width());
+            *width = (*width).max(width_of(cell));
         }
     }
     let heading = line(&header, &widths, layout.width);
@@ -132,7 +141,7 @@ fn line(cells: &[&str], widths: &[usize], columns: Option<u16>) -> String {
     let mut used = 0;
     for (cell, width) in others.iter().zip(widths) {
         line.push_str(cell);
-        line.extend(std::iter::repeat_n(' ', width - cell.width() + GAP));
+        line.extend(std::iter::repeat_n(' ', width - width_of(cell) + GAP));
         used += width + GAP;
     }
     match columns {
@@ -148,7 +157,7 @@ fn line(cells: &[&str], widths: &[usize], columns: Option<u16>) -> String {
 
 /// As much of a text as fits.
 pub(crate) fn cut(text: &str, columns: usize) -> Cow<'_, str> {
-    if text.width() <= columns {
+    if width_of(text) <= columns {
         return Cow::Borrowed(text);
     }
     let mut shown = String::new();
