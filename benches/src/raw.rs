@@ -83,8 +83,20 @@ impl Raw {
         self.call(Method::GET, &path, None).await
     }
 
-    /// Commits a container, paused, and looks at the image for its size.
+    /// Commits a container, paused, and looks at the image for its size. libpod's commit takes a
+    /// name off the image that has it, and goes beyond the limit of layers: both are to be asked
+    /// first.
     pub async fn commit(&mut self, container: &str, repository: &str, tag: &str) -> Result<()> {
+        if self.dialect.libpod {
+            let found = self.inspect(container).await?;
+            let base = found["Image"].as_str().context("no image")?;
+            let path = format!("/images/{base}/json");
+            self.call(Method::GET, &path, None).await?;
+            let path = format!("/images/{repository}:{tag}/exists");
+            if self.call(Method::GET, &path, None).await.is_ok() {
+                bail!("{repository}:{tag} is taken");
+            }
+        }
         let path = format!("/commit?container={container}&repo={repository}&tag={tag}&pause=true");
         self.call(Method::POST, &path, Some(json!({}))).await?;
         let path = format!("/images/{repository}:{tag}/json");
