@@ -11,6 +11,8 @@ pub(crate) enum Cause {
     NoContainer,
     /// No such image.
     NoImage,
+    /// An image's layer is not in the storage.
+    NoLayer,
     /// Another object has the name.
     NameTaken,
     /// The state of the container does not allow it.
@@ -49,6 +51,7 @@ const TEXTS: &[(Cause, Match, &str)] = &[
     (Cause::NoContainer, Match::Is, "no such exec session"),
     (Cause::NoImage, Match::Is, "image not known"),
     (Cause::NoImage, Match::Is, "no such image"),
+    (Cause::NoLayer, Match::Is, "layer not known"),
     (Cause::NameTaken, Match::Is, "that name is already in use"),
     (Cause::NameTaken, Match::Is, "container already exists"),
     (Cause::WrongState, Match::Is, "container state improper"),
