@@ -56,12 +56,10 @@ impl Engine {
     /// Everything that a run can leave in it.
     pub(crate) fn objects(&self) -> Result<Vec<Object>> {
         let mut objects = self.containers(None)?;
-        objects.extend(list(
-            &self.get("/images/json?all=true")?,
-            "image",
-            "Id",
-            "RepoTags",
-        ));
+        // An image without a name is a builder's cache: everything of ours has one.
+        let images = self.get("/images/json?all=true")?;
+        let images = list(&images, "image", "Id", "RepoTags");
+        objects.extend(images.filter(|image| !matches!(&*image.name, "" | "<none>:<none>")));
         objects.extend(list(&self.get("/networks")?, "network", "Id", "Name"));
         let volumes = self.get("/volumes")?;
         objects.extend(list(&volumes["Volumes"], "volume", "Name", "Driver"));
@@ -117,6 +115,21 @@ impl Engine {
         match answer.status {
             200 | 404 => Ok(()),
             _ => Err(self.refusal(&answer, &format!("remove image {name}"))),
+        }
+    }
+
+    /// Whether it has a volume of this name.
+    pub(crate) fn has_volume(&self, name: &str) -> Result<bool> {
+        let volumes = self.get("/volumes")?;
+        Ok(list(&volumes["Volumes"], "volume", "Name", "Driver").any(|volume| volume.id == name))
+    }
+
+    /// Removes a volume, if it is there.
+    pub(crate) fn remove_volume(&self, name: &str) -> Result<()> {
+        let answer = self.call(Method::DELETE, &format!("/volumes/{name}"), vec![])?;
+        match answer.status {
+            200 | 204 | 404 => Ok(()),
+            _ => Err(self.refusal(&answer, &format!("remove volume {name}"))),
         }
     }
 

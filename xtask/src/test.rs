@@ -16,6 +16,9 @@ use crate::process::{command, display};
 use crate::setup::setup;
 use crate::tidy::tidy;
 
+/// The volume that the conformance suite mounts: it cannot remove it through the contract.
+const SUITE_VOLUME: &str = "statefork-conformance";
+
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -71,6 +74,12 @@ fn in_engines(
         (&archives.busybox, BUSYBOX),
         (&archives.target_app, TARGET_APP),
     ];
+    let mut without_volume = Vec::new();
+    for engine in &engines {
+        if !engine.has_volume(SUITE_VOLUME)? {
+            without_volume.push(engine);
+        }
+    }
     let checked = with_images(&engines, &loaded, || {
         let cargo = Cargo {
             kinds,
@@ -79,6 +88,9 @@ fn in_engines(
         };
         checks(args, &cargo, steps)
     });
+    for engine in without_volume {
+        engine.remove_volume(SUITE_VOLUME)?;
+    }
     match checked {
         Ok(()) => steps.run("leftovers", || before.compare(&engines)),
         // A test that failed or was ended may have left something: the first error stays the error.

@@ -109,7 +109,13 @@ impl Captures for PodmanRuntime {
         let plan = Plan::new(&found.settings(), &base.config, &request.labels);
 
         let begun = Instant::now();
-        let committed = self.commit(&id, &name, pauses, &plan).await;
+        let mut committed = self.commit(&id, &name, pauses, &plan).await;
+        if let Err(fault) = &committed
+            && fault.cause() == Cause::NoLayer
+        {
+            // An image with a layer of the same content was removed meanwhile, and took it along.
+            committed = self.commit(&id, &name, pauses, &plan).await;
+        }
         if pauses {
             phases.add(Phase::Pause, begun.elapsed());
         }

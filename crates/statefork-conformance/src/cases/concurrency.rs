@@ -127,9 +127,11 @@ async fn a_dropped_capture_leaves_nothing_frozen(f: &Fixture) -> Outcome {
         if let Ok(result) = over {
             result?;
         }
+        // The daemon goes on with what it has begun, and a command beside that freeze may be
+        // stuck in it for long.
+        tokio::time::sleep(Duration::from_millis(700)).await;
         let state = f.state(&container).await?;
         if state != ContainerState::Running {
-            // The daemon may still be at it.
             f.until("the end of the freeze", async || {
                 let state = f.state(&container).await?;
                 Ok((state == ContainerState::Running).then_some(()))
