@@ -26,6 +26,10 @@ pub(crate) struct Opened {
 impl Call<'_> {
     /// Names the environment, without a word about it.
     pub(crate) fn environment(&self) -> Result<Opened> {
+        self.environment_on(self.session.branch()?)
+    }
+
+    fn environment_on(&self, branch: Option<String>) -> Result<Opened> {
         let session = self.session;
         let config = session.config()?;
         let progress = Arc::new(Progress::new(session.output, session.globals.verbose > 0));
@@ -39,12 +43,19 @@ impl Call<'_> {
         };
         let runtime = session.runtime()?;
         let name = &config.environment;
-        let branch = session.branch()?;
         let home = session.home()?;
         Ok(Opened {
             environment: Environment::new(home, runtime, name, branch.as_deref(), options)?,
             progress,
         })
+    }
+
+    /// Opens the environment for a command that names a branch of its own, or none.
+    pub(crate) fn open_on(&self, branch: Option<String>) -> Result<Opened> {
+        match branch {
+            Some(branch) => self.environment_on(Some(branch)),
+            None => self.open(),
+        }
     }
 
     /// Opens the environment for a command that changes something.

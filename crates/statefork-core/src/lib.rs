@@ -4,6 +4,7 @@
 //! one runtime and the graph of its versions; its methods are the operations. Which runtime there
 //! is, the caller decides: this crate knows the contract alone.
 
+mod archive;
 mod build_context;
 pub mod config;
 mod doctor;
@@ -20,6 +21,7 @@ mod revision;
 mod stats;
 mod store;
 
+pub use archive::Copied;
 pub use doctor::{Examined, examine};
 pub use environment::Environment;
 pub use error::{CoreError, ErrorKind, Named, NotReadyReason, Result};

@@ -4,6 +4,7 @@ mod attempt;
 mod branch;
 mod completions;
 mod config;
+mod cp;
 mod doctor;
 mod down;
 mod exec;
@@ -51,6 +52,7 @@ pub(crate) enum Command {
     Switch(switch::Switch),
     Try(attempt::Try),
     Exec(exec::Exec),
+    Cp(cp::Cp),
     Logs(logs::Logs),
     Stats(stats::Stats),
     History(history::History),
@@ -81,6 +83,7 @@ impl Command {
             Self::Switch(switch) => switch.run(call).await?,
             Self::Try(attempt) => return attempt.run(call).await,
             Self::Exec(exec) => return exec.run(call).await,
+            Self::Cp(cp) => cp.run(call).await?,
             Self::Logs(logs) => logs.run(call).await?,
             Self::Stats(stats) => stats.run(call)?,
             Self::History(history) => history.run(call)?,
