@@ -59,6 +59,16 @@ pub(super) fn names(node: &Node) -> Vec<String> {
     node.tags.iter().cloned().chain(branches).collect()
 }
 
+/// The message's first line, and whether the runtime lacks what the snapshot needs.
+fn about(node: &Node) -> String {
+    let message = node.message.as_deref().map_or_else(String::new, first_line);
+    match node.intact {
+        Some(false) if message.is_empty() => "(missing)".to_owned(),
+        Some(false) => format!("(missing) {message}"),
+        _ => message,
+    }
+}
+
 fn shown(nodes: &[Node], layout: Layout) -> String {
     if nodes.is_empty() {
         return String::new();
@@ -72,7 +82,7 @@ fn shown(nodes: &[Node], layout: Layout) -> String {
             names(node).join(" "),
             time(node.created_at),
             size(node.size_bytes),
-            node.message.as_deref().map_or_else(String::new, first_line),
+            about(node),
         ]
     });
     table(
@@ -123,6 +133,7 @@ pub(crate) mod tests {
         let child = Node {
             tags: vec!["v1".to_owned()],
             branches: vec!["main".to_owned()],
+            intact: Some(false),
             message: Some("it's \"done\"\nand more".to_owned()),
             ..node(Some(&base))
         };
@@ -130,7 +141,7 @@ pub(crate) mod tests {
             insta::assert_snapshot!(shown(&[base, child], PLAIN), @r#"
             ID            PARENT        NAMES     CREATED               SIZE      MESSAGE
             ID__________  -             base      2025-11-24 16:00:00Z  16.40 MB
-            ID__________  ID__________  v1 main*  2025-11-24 16:00:00Z  16.40 MB  it's "done" …
+            ID__________  ID__________  v1 main*  2025-11-24 16:00:00Z  16.40 MB  (missing) it's "done" …
             "#);
         });
         assert_eq!(shown(&[], PLAIN), "");

@@ -128,6 +128,24 @@ fn revisions_name_what_they_say() {
 }
 
 #[test]
+fn an_ambiguous_prefix_lists_what_it_fits() {
+    let world = World::new();
+    graph(&world);
+    let store = rusqlite::Connection::open(world.path("home/store.sqlite")).unwrap();
+    store
+        .execute_batch(
+            "UPDATE snapshots SET id = 'abcd00000001' WHERE position = 2;
+             UPDATE snapshots SET id = 'abcd00000002' WHERE position = 3;",
+        )
+        .unwrap();
+    let error = world.fails(2, &["show", "abcd"]);
+    for said in ["abcd00000001", "abcd00000002", "hint: give more digits"] {
+        assert!(error.contains(said), "{error}");
+    }
+    assert_eq!(id(&world, &["show", "abcd00000001"]), "abcd00000001");
+}
+
+#[test]
 fn tags_are_given_moved_and_removed() {
     let world = World::new();
     let ids = graph(&world);
