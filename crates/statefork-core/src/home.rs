@@ -79,6 +79,12 @@ impl Home {
         self.path.join("locks").join(file)
     }
 
+    /// The lock of the processes in a branch's container.
+    pub(crate) fn processes_lock(&self, name: &str, runtime: &str, branch: &str) -> PathBuf {
+        let file = format!("{runtime}.{name}~{branch}~processes");
+        self.path.join("locks").join(file)
+    }
+
     /// The folder of a branch's shim.
     pub(crate) fn shim_dir(&self, branch: i64) -> PathBuf {
         self.path.join("shims").join(branch.to_string())

@@ -150,7 +150,7 @@ pub trait Containers: Send + Sync {
     /// Thaws it. Running: success. Errors: `NotFound`; `WrongState` if it does not run.
     async fn unpause(&self, container: &ContainerId) -> Result<()>;
 
-    /// Runs a further command in a running container. That the program does not exist is no error
+    /// Runs a further command in a running container; on return it has begun. That the program does not exist is no error
     /// of this call but an [`ExecExit`](crate::ExecExit).
     ///
     /// Errors: `NotFound`; `WrongState` if the container does not run; `Invalid` for a user or a

@@ -163,3 +163,67 @@ pub(crate) fn two_commands_at_once_take_turns(world: World) {
     assert_eq!(list["snapshots"].as_array().unwrap().len(), 3);
     assert_eq!(list["snapshots"][2]["parent"], list["snapshots"][1]["id"]);
 }
+
+pub(crate) fn commands_start_beside_snapshots(world: World) {
+    world.up_busybox("sleep 600");
+    let (mut commands, mut snapshots) = (Vec::new(), Vec::new());
+    for _ in 0..8 {
+        commands.push(world.spawn(&["exec", "--", "sh", "-c", "sleep 0.1; echo ran"]));
+        snapshots.push(world.spawn(&["snapshot"]));
+    }
+    for child in commands {
+        assert_eq!(ended(child).stdout, "ran\n");
+    }
+    for child in snapshots {
+        assert_eq!(ended(child).code, 0);
+    }
+    assert_eq!(
+        world.json(&["list"])["snapshots"].as_array().unwrap().len(),
+        9
+    );
+}
+
+pub(crate) fn files_are_copied_in_and_out(world: World) {
+    world.up_busybox("mkdir /data; sleep 600");
+    let host = world.folder().join("files");
+    std::fs::create_dir_all(host.join("deep")).unwrap();
+    std::fs::write(host.join("deep/one"), "first").unwrap();
+    std::fs::write(host.join("two"), "second").unwrap();
+    let into = world.json(&["cp", "files", ":/data"]);
+    assert_eq!(
+        (&into["files"], &into["size_bytes"]),
+        (&2.into(), &11.into())
+    );
+    assert_eq!(world.sh("cat /data/files/deep/one"), "first");
+    world.ok(&["cp", "files/.", ":/data"]);
+    assert_eq!(world.sh("cat /data/two; stat -c %u /data/two"), "second0\n");
+    world.ok(&["cp", "files/two", "main:data/three"]);
+    world.sh("echo more >> /data/three; ln -s /data /link");
+    world.ok(&["cp", "files/two", ":/link"]);
+    for (source, target, file) in [
+        (":/data", "out", "out/files/deep/one"),
+        (":/data/.", "files", "files/three"),
+        (":/data/three", "four", "four"),
+        (":/data/three", ".", "three"),
+    ] {
+        world.ok(&["cp", source, target]);
+        let copied = std::fs::read_to_string(world.folder().join(file)).unwrap();
+        assert!(
+            ["first", "secondmore\n"].contains(&copied.as_str()),
+            "{copied}"
+        );
+    }
+    for (code, args) in [
+        (1, ["cp", ":/none", "."]),
+        (1, ["cp", "none", ":/data"]),
+        (1, ["cp", "files", ":/data/two"]),
+        (1, ["cp", "files/two", ":/none/two"]),
+        (1, ["cp", ":/data/two", "none/two"]),
+        (2, ["cp", "files/two", "files/three"]),
+        (2, ["cp", ":/data/two", ":/data/three"]),
+        (3, ["cp", "other:/data/two", "."]),
+    ] {
+        world.fails(code, &args);
+    }
+    assert_eq!(world.sh("cat /data/two"), "second");
+}

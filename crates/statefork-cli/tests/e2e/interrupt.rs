@@ -111,6 +111,52 @@ pub(crate) fn any_moment_of_a_snapshot_or_step(world: World) {
     );
 }
 
+pub(crate) fn down_comes_to_its_end(world: World) {
+    for delay in [5, 60, 150, 300, 600] {
+        world.up_busybox("sleep 600");
+        let child = world.spawn(&["down"]);
+        thread::sleep(Duration::from_millis(delay));
+        signal(&child, Signal::INT);
+        let ended = ended(child);
+        assert!(
+            matches!(ended.code, 0 | 130 | SIGNALLED),
+            "{}: {}",
+            ended.code,
+            ended.stderr
+        );
+        let status = world.json(&["status"]);
+        match ended.code {
+            0 => assert_eq!(status["state"], "down"),
+            _ => assert_eq!(status["state"], "running"),
+        }
+        world.ok(&["down"]);
+        assert_eq!(world.json(&["status"])["state"], "down");
+    }
+}
+
+pub(crate) fn exec_is_left_to_itself(world: World) {
+    world.up_busybox("sleep 600");
+    let child = world.spawn(&[
+        "exec",
+        "--",
+        "sh",
+        "-c",
+        "touch /began; sleep 2; touch /ended",
+    ]);
+    let begun = Instant::now();
+    while world.run(&["exec", "--", "test", "-e", "/began"]).code != 0 {
+        assert!(begun.elapsed().as_secs() < 30, "the command does not begin");
+    }
+    signal(&child, Signal::INT);
+    let ended = ended(child);
+    assert_eq!(ended.code, 130, "{}", ended.stderr);
+    assert!(ended.stderr.contains("may go on"), "{}", ended.stderr);
+    assert_eq!(world.json(&["status"])["state"], "running");
+    while world.run(&["exec", "--", "test", "-e", "/ended"]).code != 0 {
+        assert!(begun.elapsed().as_secs() < 30, "the command did not go on");
+    }
+}
+
 fn wait_for_container(world: &World) {
     let begun = Instant::now();
     while !world.home().join("store.sqlite").exists() || world.left_in_runtime().is_empty() {

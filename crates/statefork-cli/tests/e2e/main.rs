@@ -28,7 +28,8 @@ cases! {
     session: the_classic_session_from_a_pipe, one_document_a_line, a_failed_line_is_not_the_end;
     application: the_main_job, exec_ends_as_its_command_does, logs_are_those_of_the_application,
         what_ended_starts_again_with_its_changes, messages_hold_anything,
-        the_figures_tell_every_operation, two_commands_at_once_take_turns;
+        the_figures_tell_every_operation, two_commands_at_once_take_turns,
+        commands_start_beside_snapshots, files_are_copied_in_and_out;
     mounts: a_declared_volume_is_part_of_a_snapshot, a_shared_mount_is_named_and_not_rolled_back;
     restore: one_that_crashes_leaves_the_old_process, one_that_never_gets_ready_leaves_the_old_process,
         ten_in_a_row_refuse_no_connection, the_address_stays_when_the_shim_is_killed;
@@ -39,5 +40,6 @@ cases! {
     graph: tags_and_revisions, restore_back_and_forth, what_follows_a_removed_snapshot_stays,
         branches_live_side_by_side, try_keeps_or_goes_back, what_is_stopped_starts_with_its_changes,
         a_killed_restore_is_undone_by_itself, a_freeze_has_a_limit;
-    interrupt: up_is_undone, a_build_is_undone, restore_is_undone, any_moment_of_a_snapshot_or_step;
+    interrupt: up_is_undone, a_build_is_undone, restore_is_undone, any_moment_of_a_snapshot_or_step,
+        down_comes_to_its_end, exec_is_left_to_itself;
 }

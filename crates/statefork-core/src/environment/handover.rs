@@ -24,6 +24,7 @@ use statefork_shim::Shim;
 
 use super::{Environment, RECOVER, THAW};
 use crate::error::{CoreError, Result};
+use crate::lock::LockMode;
 use crate::model::{Branch, LiveContainer, Snapshot};
 use crate::operation::Recorder;
 use crate::readiness::{Wait, address};
@@ -65,6 +66,9 @@ impl Environment {
         successor: &Successor,
     ) -> Result<LiveContainer> {
         self.options.cancel.check()?;
+        let _no_command_starts = self
+            .lock_processes(&branch.name, LockMode::Exclusive)
+            .await?;
         let mut shim = self.shim(branch).await?;
         if let Some(shim) = &mut shim {
             shim.hold(record.settings.readiness.timeout + HOLD_MARGIN)

@@ -4,13 +4,16 @@ use statefork_runtime::{Exec, ExecRequest, LogRequest, OutputStream};
 
 use super::Environment;
 use crate::error::Result;
+use crate::lock::LockMode;
 
 impl Environment {
-    /// Runs a further command in the branch's container. Holds no lock: the command may run for
-    /// long, and ends with the container.
+    /// Runs a further command in the branch's container. Holds a lock until it has begun only: it
+    /// may run for long, and ends with the container.
     pub async fn exec(&self, request: &ExecRequest) -> Result<Exec> {
         let run = async {
-            let live = self.live().await?;
+            let branch = self.branch_name()?;
+            let _not_frozen = self.lock_processes(&branch, LockMode::Shared).await?;
+            let live = self.live_on(&branch).await?;
             Ok(self.runtime.exec(&live.container.id, request).await?)
         };
         run.await.map_err(|error: crate::CoreError| {

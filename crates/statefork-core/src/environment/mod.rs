@@ -349,6 +349,22 @@ impl Environment {
         .await
     }
 
+    /// Keeps a freeze of the branch's container (exclusive) and the start of a further command in
+    /// it (shared) apart. A command that starts while Docker 20.10 freezes the container stays in
+    /// the freezer, and the daemon waits for it.
+    async fn lock_processes(&self, branch: &str, mode: LockMode) -> Result<Lock> {
+        let request = LockRequest {
+            path: self
+                .home
+                .processes_lock(&self.name, self.runtime.name(), branch),
+            what: format!("the processes of branch {branch:?}"),
+            mode,
+            command: "freeze",
+            timeout: self.options.lock_timeout,
+        };
+        self.options.cancel.or(Lock::acquire(request)).await
+    }
+
     /// Takes the lock of an operation on the environment as a whole, and recovers everything that
     /// operations that died have left.
     async fn lock_whole(&self, kind: OperationKind) -> Result<Lock> {

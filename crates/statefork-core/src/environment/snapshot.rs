@@ -10,6 +10,7 @@ use statefork_runtime::{
 use super::handover::Successor;
 use super::{Begun, Environment, Live, new_object};
 use crate::error::{CoreError, Result};
+use crate::lock::LockMode;
 use crate::model::{NotHeld, OperationKind, Snapshot, SnapshotId, SnapshotKind};
 use crate::operation::{Recorder, Timing};
 use crate::store::NewSnapshot;
@@ -168,10 +169,18 @@ impl Environment {
             labels: self.owner(object).labels(ObjectType::Capture),
             pause: request.pause && running,
         };
-        let captured = self
-            .runtime
-            .capture(&live.container.id, &capture, &recorder.phases)
-            .await?;
+        let captured = {
+            let _no_command_starts = match capture.pause {
+                true => Some(
+                    self.lock_processes(&live.branch.name, LockMode::Exclusive)
+                        .await?,
+                ),
+                false => None,
+            };
+            self.runtime
+                .capture(&live.container.id, &capture, &recorder.phases)
+                .await?
+        };
         recorder.usable();
         let captured = match self.shorten(recorder, live, captured, &capture).await {
             Ok(captured) => captured,

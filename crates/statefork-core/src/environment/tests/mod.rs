@@ -24,6 +24,7 @@ use super::{
 use crate::config::{Check, Readiness};
 use crate::error::{CoreError, ErrorKind, NotReadyReason};
 use crate::home::Home;
+use crate::lock::LockMode;
 use crate::model::{OperationKind, Outcome};
 
 const IMAGE: &str = "localhost/app:1";
@@ -427,4 +428,36 @@ async fn the_log_tells_each_operation_with_its_phases() {
                 && row.phase == Some("usable")
                 && row.count == 1)
     );
+}
+
+#[tokio::test]
+async fn no_command_starts_in_what_is_frozen_and_nothing_is_frozen_under_one() {
+    let world = World::new();
+    world.up(ready_by_file()).await;
+    let request = ExecRequest {
+        argv: vec!["true".to_owned()],
+        ..ExecRequest::default()
+    };
+    let frozen = world
+        .environment
+        .lock_processes("main", LockMode::Exclusive)
+        .await
+        .unwrap();
+    let Err(error) = world.environment.exec(&request).await else {
+        panic!("a command was started");
+    };
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    drop(frozen);
+    let starting = world
+        .environment
+        .lock_processes("main", LockMode::Shared)
+        .await
+        .unwrap();
+    world.environment.exec(&request).await.unwrap();
+    let snapshot = SnapshotRequest::default();
+    let error = world.environment.snapshot(&snapshot).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    drop(starting);
+    world.snapshot().await;
+    assert_eq!(world.environment.list().unwrap().len(), 2);
 }
