@@ -193,6 +193,19 @@ impl ExecFailure {
     }
 }
 
+/// Why an archive could not be read: the service tries every format that it knows, and says of each
+/// what was in the way. It is written by `docker save`, or by us.
+pub(crate) fn no_archive(message: &str) -> String {
+    let tried = message.lines().find_map(|line| {
+        let line = line.trim_start().strip_prefix("* ")?;
+        line.starts_with("docker-archive: ").then_some(line)
+    });
+    match tried {
+        Some(tried) => format!("it holds no image in a known format ({tried})"),
+        None => "it holds no image in a known format".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,5 +249,18 @@ mod tests {
         );
         assert_eq!(read("Error: no such key\n"), None);
         assert_eq!(read("sh: nope: not found\n"), None);
+    }
+
+    #[test]
+    fn of_all_formats_that_were_tried_ours_is_told() {
+        let message = "unable to load image: payload does not match any of the supported image \
+                       formats:\n * oci: open /tmp/index.json: not a directory\n * docker-archive: \
+                       loading tar component manifest.json: unexpected EOF\n * dir: none";
+        assert_eq!(
+            no_archive(message),
+            "it holds no image in a known format (docker-archive: loading tar component \
+             manifest.json: unexpected EOF)"
+        );
+        assert_eq!(no_archive("no"), "it holds no image in a known format");
     }
 }

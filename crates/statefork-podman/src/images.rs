@@ -14,7 +14,7 @@ use statefork_runtime::{
 };
 
 use crate::PodmanRuntime;
-use crate::cause::Cause;
+use crate::cause::{self, Cause};
 use crate::describe::port_of;
 use crate::name::ImageName;
 use crate::raw::Payload;
@@ -67,7 +67,7 @@ impl Images for PodmanRuntime {
             return Err(invalid(reason.clone()));
         }
         let loaded = load.map_err(|fault| match fault.cause() {
-            Cause::NoArchive => invalid("it holds no image in a known format".into()),
+            Cause::NoArchive => invalid(cause::no_archive(&fault.message())),
             _ => self.client.error(IMPORT, fault),
         })?;
         // The answer has names only.
