@@ -53,7 +53,7 @@ pub(crate) fn exec_ends_as_its_command_does(world: World) {
         (ended.stdout.as_str(), ended.stderr.as_str()),
         ("out\n", "err\n")
     );
-    let ended = world.pipe(&["exec", "-i", "--", "wc", "-c"], &"x".repeat(300_000));
+    let ended = world.pipe(&["exec", "-i", "--", "wc", "-c"], "x".repeat(300_000));
     assert_eq!(ended.stdout.trim(), "300000", "{}", ended.stderr);
     world.ok(&["down"]);
     assert_eq!(world.run(&["exec", "--", "true"]).code, 125);
@@ -213,6 +213,12 @@ pub(crate) fn files_are_copied_in_and_out(world: World) {
             "{copied}"
         );
     }
+    let archive = world.spawn(&["cp", ":/data/files", "-"]);
+    let archive = archive.wait_with_output().unwrap().stdout;
+    world.sh("mkdir /again");
+    let unpacked = world.pipe(&["cp", "-", ":/again"], &archive);
+    assert_eq!(unpacked.code, 0, "{}", unpacked.stderr);
+    assert_eq!(world.sh("cat /again/files/deep/one"), "first");
     for (code, args) in [
         (1, ["cp", ":/none", "."]),
         (1, ["cp", "none", ":/data"]),

@@ -139,10 +139,10 @@ impl World {
     }
 
     /// Runs a command with an input.
-    pub(crate) fn pipe(&self, args: &[&str], input: &str) -> Ended {
+    pub(crate) fn pipe(&self, args: &[&str], input: impl AsRef<[u8]>) -> Ended {
         let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
         // It may end before it has read everything.
-        let written = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let written = child.stdin.take().unwrap().write_all(input.as_ref());
         let ended = ended(child);
         assert!(written.is_ok() || ended.code != 0, "{written:?}");
         ended

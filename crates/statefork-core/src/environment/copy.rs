@@ -108,6 +108,33 @@ impl Environment {
         })
     }
 
+    /// A file, or a folder with all below, of the branch's container as a tar stream whose entries
+    /// begin with its name. Holds no lock.
+    pub async fn archive_out(&self, source: &Path) -> Result<ByteStream> {
+        let opened = async {
+            let live = self.live().await?;
+            Ok(self.runtime.copy_out(&live.container.id, source).await?)
+        };
+        opened.await.map_err(|error: CoreError| {
+            error.in_operation(format!("copy {} out of the container", source.display()))
+        })
+    }
+
+    /// Unpacks a tar stream in a folder of the branch's container, owners included. Holds no lock.
+    pub async fn archive_in(&self, archive: ByteStream, target: &Path) -> Result<()> {
+        let copied = async {
+            let live = self.live().await?;
+            let copying = self.runtime.copy_in(&live.container.id, target, archive);
+            Ok(copying.await?)
+        };
+        copied.await.map_err(|error: CoreError| {
+            error.in_operation(format!(
+                "unpack an archive in {} in the container",
+                target.display()
+            ))
+        })
+    }
+
     /// The folder of the container that takes a copy in, and the copy's name there.
     async fn in_container(
         &self,
