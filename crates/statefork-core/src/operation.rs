@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use statefork_runtime::{ObjectId, ObjectType, Phase, Phases};
+use statefork_runtime::{Boundary, ObjectId, ObjectType, Phase, Phases};
 
 use crate::error::{CoreError, Result};
 use crate::model::{OperationKind, Outcome, SnapshotId, SnapshotKind};
@@ -65,6 +65,7 @@ impl<'a> Recorder<'a> {
             started_at,
             objects: intent.objects,
         })?;
+        Boundary::Logged.pass();
         Ok(Self {
             store,
             seq,
@@ -86,6 +87,7 @@ impl<'a> Recorder<'a> {
 
     /// Records the end; a failure keeps its error, which is returned.
     pub(crate) fn finish<T>(self, outcome: Result<T>) -> Result<(T, Timing)> {
+        Boundary::Acted.pass();
         let duration = self.begun.elapsed();
         let phases = self.phases.snapshot();
         let error = outcome.as_ref().err().map(error_line);
@@ -100,6 +102,7 @@ impl<'a> Recorder<'a> {
             phases: &phases,
         };
         let recorded = self.store.finish_operation(self.seq, &end);
+        Boundary::Recorded.pass();
         match (outcome, recorded) {
             (Ok(output), Ok(())) => {
                 let timing = Timing {
