@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use rusqlite::Transaction;
 use statefork_runtime::{Boundary, ObjectId, ObjectType, Phase, Phases};
 
 use crate::error::{CoreError, Result};
@@ -83,6 +84,26 @@ impl<'a> Recorder<'a> {
     /// From now on the application can be used.
     pub(crate) fn usable(&mut self) {
         self.usable = Some(self.begun.elapsed());
+    }
+
+    /// Makes a change of the store alone and records the end, in one transaction: no process dies
+    /// in between.
+    pub(crate) fn publish(self, change: impl FnOnce(&Transaction<'_>) -> Result<()>) -> Result<()> {
+        Boundary::Acted.pass();
+        let end = Finished {
+            outcome: Outcome::Done,
+            error: None,
+            duration: self.begun.elapsed(),
+            usable: None,
+            phases: &[],
+        };
+        match self.store.finish_with(self.seq, &end, change) {
+            Ok(()) => {
+                Boundary::Recorded.pass();
+                Ok(())
+            }
+            Err(error) => self.finish(Err(error)).map(|((), _)| ()),
+        }
     }
 
     /// Records the end; a failure keeps its error, which is returned.
