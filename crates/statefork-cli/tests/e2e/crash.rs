@@ -296,17 +296,24 @@ fn told(next: &Ended, place: &str) -> Told {
     }
 }
 
-/// Whoever asks gets an answer: the small server has no such file, and says so.
+/// Whoever asks gets an answer. A request may be lost: netavark before 1.9 lets the bridge's address
+/// change when a container comes or goes, and an answer that is under way then takes 13 s.
 fn answers(app: App, place: &str) {
     let begun = Instant::now();
-    while !http::request(app.0, "GET", "/none", b"").is_ok_and(|answer| answer.status == 404) {
+    while !answer(app).is_ok_and(|status| status == 404) {
         assert!(
             begun.elapsed() < AWAY,
             "{place}: the application does not answer"
         );
         thread::sleep(Duration::from_millis(50));
     }
-    assert!(begun.elapsed() < AWAY, "{place}: {:?}", begun.elapsed());
+}
+
+/// The small server has no such file, and says so.
+fn answer(app: App) -> std::io::Result<u16> {
+    let stream = http::connect(app.0)?;
+    stream.set_read_timeout(Some(AWAY / 5))?;
+    Ok(http::ask(stream, "GET", "/none", b"")?.status)
 }
 
 /// What an environment consists of.
