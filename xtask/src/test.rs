@@ -19,6 +19,9 @@ use crate::tidy::tidy;
 /// The volume that the conformance suite mounts: it cannot remove it through the contract.
 const SUITE_VOLUME: &str = "statefork-conformance";
 
+/// What only tests have: the points at which they end a command.
+const FEATURES: [&str; 2] = ["--features", "statefork-cli/crash-points"];
+
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -110,38 +113,26 @@ fn checks(args: &Args, cargo: &Cargo<'_>, steps: &mut Steps) -> Result<()> {
     steps.run("format", || cargo.run(&["fmt", "--all", "--check"]))?;
     steps.run("house rules", tidy)?;
     steps.run("clippy", || {
-        cargo.run(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ])
+        let clippy = ["clippy", "--workspace", "--all-targets"];
+        cargo.run(&[&clippy[..], &FEATURES, &["--", "-D", "warnings"]].concat())
     })?;
     steps.run("documentation", || {
         let mut doc = cargo.command(&["doc", "--workspace", "--no-deps"]);
         succeed(doc.env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     // The binaries too: tests and benchmarks start the helper from beside their own directory.
-    steps.run("build", || cargo.run(&["build", "--workspace", "--bins"]))?;
+    steps.run("build", || {
+        cargo.run(&[&["build", "--workspace", "--bins"][..], &FEATURES].concat())
+    })?;
     steps.run("tests", || cargo.tests(&[]))?;
     steps.run("documentation tests", || {
-        cargo.run(&["test", "--workspace", "--doc"])
+        cargo.run(&[&["test", "--workspace", "--doc"][..], &FEATURES].concat())
     })?;
     // Each benchmark once, to see that it works. Its figures would mean nothing here, so what the
     // tests have built already does; the whole workspace, since a part of it would be built anew.
     steps.run("benchmarks, once each", || {
-        cargo.run(&[
-            "bench",
-            "--workspace",
-            "--profile",
-            "dev",
-            "--bench",
-            "*",
-            "--",
-            "--test",
-        ])
+        let bench = ["bench", "--workspace", "--profile", "dev", "--bench", "*"];
+        cargo.run(&[&bench[..], &FEATURES, &["--", "--test"]].concat())
     })
 }
 
@@ -194,6 +185,7 @@ impl Cargo<'_> {
             println!("cargo-nextest was not found; `cargo test` does it, without limits of time");
             self.command(&["test", "--workspace", "--lib", "--bins", "--tests"])
         };
+        tests.args(FEATURES);
         // A backend's own integration tests, and those of the command line in the module named
         // like it.
         for kind in &absent {

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use statefork_runtime::{ObjectId, ObjectType, Phase, Phases};
+use rusqlite::Transaction;
+use statefork_runtime::{Boundary, ObjectId, ObjectType, Phase, Phases};
 
 use crate::error::{CoreError, Result};
 use crate::model::{OperationKind, Outcome, SnapshotId, SnapshotKind};
@@ -65,6 +66,7 @@ impl<'a> Recorder<'a> {
             started_at,
             objects: intent.objects,
         })?;
+        Boundary::Logged.pass();
         Ok(Self {
             store,
             seq,
@@ -84,8 +86,29 @@ impl<'a> Recorder<'a> {
         self.usable = Some(self.begun.elapsed());
     }
 
+    /// Makes a change of the store alone and records the end, in one transaction: no process dies
+    /// in between.
+    pub(crate) fn publish(self, change: impl FnOnce(&Transaction<'_>) -> Result<()>) -> Result<()> {
+        Boundary::Acted.pass();
+        let end = Finished {
+            outcome: Outcome::Done,
+            error: None,
+            duration: self.begun.elapsed(),
+            usable: None,
+            phases: &[],
+        };
+        match self.store.finish_with(self.seq, &end, change) {
+            Ok(()) => {
+                Boundary::Recorded.pass();
+                Ok(())
+            }
+            Err(error) => self.finish(Err(error)).map(|((), _)| ()),
+        }
+    }
+
     /// Records the end; a failure keeps its error, which is returned.
     pub(crate) fn finish<T>(self, outcome: Result<T>) -> Result<(T, Timing)> {
+        Boundary::Acted.pass();
         let duration = self.begun.elapsed();
         let phases = self.phases.snapshot();
         let error = outcome.as_ref().err().map(error_line);
@@ -100,6 +123,7 @@ impl<'a> Recorder<'a> {
             phases: &phases,
         };
         let recorded = self.store.finish_operation(self.seq, &end);
+        Boundary::Recorded.pass();
         match (outcome, recorded) {
             (Ok(output), Ok(())) => {
                 let timing = Timing {

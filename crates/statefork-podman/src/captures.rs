@@ -1,7 +1,5 @@
 //! Captures: images that the service commits.
 
-use std::time::Instant;
-
 use async_trait::async_trait;
 use hyper::Method;
 use serde::Deserialize;
@@ -108,24 +106,29 @@ impl Captures for PodmanRuntime {
         let id = found.id.clone();
         let plan = Plan::new(&found.settings(), &base.config, &request.labels);
 
-        let begun = Instant::now();
-        let mut committed = self.commit(&id, &name, pauses, &plan).await;
-        if let Err(fault) = &committed
-            && fault.cause() == Cause::NoLayer
-        {
-            // An image with a layer of the same content was removed meanwhile, and took it along.
-            committed = self.commit(&id, &name, pauses, &plan).await;
-        }
-        if pauses {
-            phases.add(Phase::Pause, begun.elapsed());
-        }
-        let stored = match committed {
-            Ok(id) if plan.by_commit => Ok(id),
-            Ok(id) => self.replace(id, &base.id, &plan, &name).await,
-            Err(fault) => Err(self.client.container_error(CAPTURE, container, fault)),
+        let committing = async {
+            let committed = self.commit(&id, &name, pauses, &plan).await;
+            match committed {
+                // An image with a layer of the same content was removed meanwhile, and took it
+                // along.
+                Err(fault) if fault.cause() == Cause::NoLayer => {
+                    self.commit(&id, &name, pauses, &plan).await
+                }
+                committed => committed,
+            }
         };
-        phases.add(Phase::Capture, begun.elapsed());
-        let image = stored?;
+        let storing = async {
+            let committed = match pauses {
+                true => phases.time(Phase::Pause, committing).await,
+                false => committing.await,
+            };
+            match committed {
+                Ok(id) if plan.by_commit => Ok(id),
+                Ok(id) => self.replace(id, &base.id, &plan, &name).await,
+                Err(fault) => Err(self.client.container_error(CAPTURE, container, fault)),
+            }
+        };
+        let image = phases.time(Phase::Capture, storing).await?;
         let size_bytes = match self.top_layer_bytes(&image).await {
             Ok(size) => size,
             Err(error) => return Err(self.undo_image(&image, error).await),

@@ -40,6 +40,7 @@
 //! This crate does no I/O of its own.
 
 mod adoption;
+mod boundary;
 mod capability;
 mod capture;
 mod container;
@@ -57,6 +58,7 @@ mod runtime;
 mod spec;
 
 pub use adoption::Adoption;
+pub use boundary::Boundary;
 pub use capability::{Capabilities, Support};
 pub use capture::{Capture, CaptureRequest, Captured, Captures, FlattenRequest, LaunchRequest};
 pub use container::{

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Boundary;
+
 /// A part of an operation, by the name under which the operation log keeps its duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,17 +99,21 @@ impl Phases {
 
     /// Runs `work` and adds the time it took to `phase`, whatever it returns.
     pub async fn time<F: Future>(&self, phase: Phase, work: F) -> F::Output {
+        Boundary::Begin(phase).pass();
         let begun = Instant::now();
         let output = work.await;
         self.add(phase, begun.elapsed());
+        Boundary::End(phase).pass();
         output
     }
 
     /// The same for work that blocks.
     pub fn time_blocking<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {
+        Boundary::Begin(phase).pass();
         let begun = Instant::now();
         let output = work();
         self.add(phase, begun.elapsed());
+        Boundary::End(phase).pass();
         output
     }
 

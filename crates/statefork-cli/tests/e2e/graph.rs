@@ -34,7 +34,7 @@ fn nodes(world: &World) -> Vec<Value> {
 }
 
 /// Adds a branch without a container at a revision.
-fn add_branch(world: &World, name: &str, revision: &str) {
+pub(crate) fn add_branch(world: &World, name: &str, revision: &str) {
     let head = text(&world.json(&["show", revision])["id"]);
     let store = rusqlite::Connection::open(world.home().join("store.sqlite")).unwrap();
     let added = store.execute(

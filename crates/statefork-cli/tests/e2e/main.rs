@@ -1,9 +1,13 @@
 //! The main job, end to end: the built binary against the real daemons, seen as a user sees it.
 //!
-//! Every case runs on every runtime, as `docker::CASE` and `podman::CASE`.
+//! Every case runs on every runtime, as `docker::MODULE::CASE` and `podman::MODULE::CASE`.
 
 mod application;
+#[cfg(feature = "crash-points")]
+mod crash;
 mod errors;
+#[cfg(feature = "crash-points")]
+mod foreign;
 mod graph;
 mod http;
 mod interrupt;
@@ -14,12 +18,18 @@ mod world;
 
 /// Makes a test of each case for each runtime.
 macro_rules! cases {
-    ($($module:ident: $($case:ident),+;)+) => {
-        mod docker {
-            $($(#[test] fn $case() { crate::$module::$case(crate::world::World::new("docker")); })+)+
-        }
-        mod podman {
-            $($(#[test] fn $case() { crate::$module::$case(crate::world::World::new("podman")); })+)+
+    ($($(#[$attribute:meta])* $module:ident: $($case:ident),+;)+) => {
+        cases! { @ docker $($(#[$attribute])* $module: $($case),+;)+ }
+        cases! { @ podman $($(#[$attribute])* $module: $($case),+;)+ }
+    };
+    (@ $runtime:ident $($(#[$attribute:meta])* $module:ident: $($case:ident),+;)+) => {
+        mod $runtime {
+            $($(#[$attribute])* mod $module {
+                $(#[test]
+                fn $case() {
+                    crate::$module::$case(crate::world::World::new(stringify!($runtime)));
+                })+
+            })+
         }
     };
 }
@@ -40,6 +50,9 @@ cases! {
     graph: tags_and_revisions, restore_back_and_forth, what_follows_a_removed_snapshot_stays,
         branches_live_side_by_side, try_keeps_or_goes_back, what_is_stopped_starts_with_its_changes,
         a_killed_restore_is_undone_by_itself, a_freeze_has_a_limit;
+    #[cfg(feature = "crash-points")]
+    crash: of_up, of_snapshot, of_step, of_restore, of_rm, of_tag, of_branch_rm, of_try, of_down,
+        of_purge;
     interrupt: up_is_undone, a_build_is_undone, restore_is_undone, any_moment_of_a_snapshot_or_step,
         down_comes_to_its_end, exec_is_left_to_itself;
 }

@@ -282,7 +282,11 @@ pub(crate) fn text(value: &Value) -> String {
         .to_owned()
 }
 
-fn on<T>(runtime: &str, work: impl AsyncFnOnce(&dyn Runtime) -> statefork_runtime::Result<T>) -> T {
+/// Runs work on a runtime, without the command line.
+pub(crate) fn on<T>(
+    runtime: &str,
+    work: impl AsyncFnOnce(&dyn Runtime) -> statefork_runtime::Result<T>,
+) -> T {
     let options = RuntimeOptions::default();
     let runtime: Box<dyn Runtime> = match runtime {
         "docker" => Box::new(statefork_docker::open(&options).unwrap()),

@@ -7,7 +7,7 @@ use crate::error::{CoreError, Named, Result};
 use crate::model::{Branch, MAIN, OperationKind};
 use crate::naming::{glob_matches, nearest};
 use crate::operation::Recorder;
-use crate::store::EnvironmentRecord;
+use crate::store::{EnvironmentRecord, Store};
 
 /// A branch with its container as the runtime knows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,8 +128,7 @@ impl Environment {
             self.check_free(&record, to)?;
             let intent = self.intent(OperationKind::BranchRename, begun, Some(&branch.name), &[]);
             let recorder = Recorder::begin(self.store(), &intent)?;
-            recorder.finish(self.store().rename_branch(record.number, from, to))?;
-            Ok(())
+            recorder.publish(|store| Store::rename_branch(store, record.number, from, to))
         };
         let outcome: Result<_> = renamed.await;
         outcome.map_err(|error| error.in_operation(format!("rename branch {from:?} to {to:?}")))
@@ -144,8 +143,7 @@ impl Environment {
             let branch = self.branch(&record, name)?;
             let intent = self.intent(OperationKind::Switch, begun, Some(&branch.name), &[]);
             let recorder = Recorder::begin(self.store(), &intent)?;
-            recorder.finish(self.store().set_current(record.number, name))?;
-            Ok(())
+            recorder.publish(|store| Store::set_current(store, record.number, name))
         };
         let outcome: Result<_> = switched.await;
         outcome.map_err(|error| error.in_operation(format!("switch to branch {name:?}")))

@@ -138,7 +138,9 @@ impl Environment {
     }
 
     /// Removes what the runtime still has of these objects: containers first, then images. An
-    /// object is ours only with the random value *and* the type that were logged.
+    /// object is ours only with the random value *and* the type that were logged. An image that
+    /// somebody built from one of ours has inherited both, but has no name of ours; and where
+    /// nothing was published, nobody had an image to build from.
     pub(super) async fn remove_objects(&self, objects: &[(ObjectType, ObjectId)]) -> Result<()> {
         if objects.is_empty() {
             return Ok(());
@@ -147,6 +149,10 @@ impl Environment {
             (Some(kind), Some(object)) => objects.iter().any(|(k, o)| k == kind && o == object),
             _ => false,
         };
+        let published = self
+            .store()
+            .published_objects(&self.name, self.runtime.name())?;
+        let named = self.image_name("");
         let found = self.runtime.find(self.home.id()).await?;
         for found in &found {
             if let Found::Container { id, kind, object } = found
@@ -160,6 +166,10 @@ impl Environment {
             if let Found::Image { name, kind, object } = found
                 && *kind != Some(ObjectType::Container)
                 && ours(kind, object)
+                && (name.starts_with(&named)
+                    || !published
+                        .iter()
+                        .any(|(_, known)| Some(known) == object.as_ref()))
             {
                 self.runtime.remove_image(name).await?;
             }

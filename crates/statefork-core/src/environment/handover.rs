@@ -126,6 +126,30 @@ impl Environment {
         Ok(listening.map(|(shim, _)| shim))
     }
 
+    /// Serves the branch's ports again if its shim died and its container lives.
+    pub(super) async fn revive_shim(&self, branch: &str) -> Result<()> {
+        let Some(record) = self.store().environment(&self.name, self.runtime.name())? else {
+            return Ok(());
+        };
+        let Some(branch) = self.store().branch(record.number, branch)? else {
+            return Ok(());
+        };
+        let Some(live) = branch.container.as_ref().filter(|live| !live.attached) else {
+            return Ok(());
+        };
+        let dir = self.home.shim_dir(branch.number);
+        if branch.ports.is_empty() || Shim::connect(&dir).await?.is_some() {
+            return Ok(());
+        }
+        match self.runtime.inspect(&live.id).await? {
+            Some(container) if container.state == ContainerState::Running => {
+                let mut shim = self.shim(&branch).await?;
+                self.retarget(&container, &branch, &mut shim).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The branch's shim, listening on exactly these ports; with the ports as they were bound.
     pub(super) async fn listen(
         &self,

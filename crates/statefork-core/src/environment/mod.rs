@@ -303,6 +303,13 @@ impl Environment {
     async fn lock_named_branch(&self, kind: OperationKind, name: String) -> Result<Locked> {
         let locked = self.lock_and_recover(kind.as_str(), name).await?;
         self.tell_recovered()?;
+        if let Err(error) = self.revive_shim(&locked.branch).await {
+            // It is not what was asked for, and what was may do without.
+            let branch = &locked.branch;
+            self.observer().notice(&format!(
+                "the ports of branch {branch:?} are not served: failed to {error}"
+            ));
+        }
         Ok(locked)
     }
 

@@ -81,27 +81,66 @@ impl Environment {
             return Ok(Outcome::Recovered);
         }
         let referenced = self.referenced(record)?;
-        let published = match dead.objects.as_slice() {
-            // Its one transaction was made or was not; either way nothing is half done.
-            [] => dead.kind == OperationKind::Remove,
-            objects => objects
-                .iter()
-                .any(|(_, object)| referenced.contains(object)),
-        };
+        let published = dead
+            .objects
+            .iter()
+            .any(|(_, object)| referenced.contains(object));
         let lost: Vec<_> = dead
             .objects
             .iter()
             .filter(|(_, object)| !referenced.contains(object))
             .cloned()
             .collect();
+        // What is frozen first: the application is away until then.
+        for branch in &concerned {
+            self.thaw(branch).await?;
+        }
         self.remove_objects(&lost).await?;
         for branch in concerned {
             self.bring_forward(record, branch).await?;
         }
-        Ok(match published {
+        Ok(match published || self.took_effect(record, dead).await? {
             true => Outcome::Recovered,
             false => Outcome::Undone,
         })
+    }
+
+    /// Whether an operation that makes no object had done what it was to do. What changes the store
+    /// alone never dies in between.
+    async fn took_effect(&self, record: &EnvironmentRecord, dead: &Dead) -> Result<bool> {
+        match dead.kind {
+            OperationKind::Remove => {
+                let graph = self.store().graph(record.number)?;
+                Ok(!graph.iter().any(|(id, _)| Some(id) == dead.target.as_ref()))
+            }
+            OperationKind::Start | OperationKind::Stop => {
+                let name = dead.branch.as_deref().unwrap_or(crate::MAIN);
+                let live = self.branch(record, name)?.container;
+                let container = match live {
+                    Some(live) => self.runtime.inspect(&live.id).await?,
+                    None => None,
+                };
+                let running = container.map(|container| container.state == ContainerState::Running);
+                Ok(running == Some(dead.kind == OperationKind::Start))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// A branch's container goes on if it is frozen, and its address leads to it.
+    async fn thaw(&self, branch: &Branch) -> Result<()> {
+        let Some(live) = &branch.container else {
+            return Ok(());
+        };
+        let Some(container) = self.runtime.inspect(&live.id).await? else {
+            return Ok(());
+        };
+        if container.state != ContainerState::Paused {
+            return Ok(());
+        }
+        self.runtime.unpause(&container.id).await?;
+        let mut shim = self.shim(branch).await?;
+        self.retarget(&container, branch, &mut shim).await
     }
 
     /// A branch's container runs again, and its address leads to it.
@@ -113,10 +152,6 @@ impl Environment {
             return Ok(());
         };
         let container = match container.state {
-            ContainerState::Paused => {
-                self.runtime.unpause(&container.id).await?;
-                container
-            }
             // Only an operation that could not pause it has stopped it.
             ContainerState::Exited { .. }
                 if !live.spec.can_run_twice()
@@ -130,9 +165,9 @@ impl Environment {
                 self.runtime.start(&container.id).await?;
                 self.runtime.inspect(&live.id).await?.unwrap_or(container)
             }
-            ContainerState::Running | ContainerState::Exited { .. } => container,
+            _ => container,
         };
-        if container.state != ContainerState::Paused && container.address.is_none() {
+        if container.address.is_none() {
             return Ok(());
         }
         let mut shim = self.shim(branch).await?;
@@ -203,10 +238,16 @@ impl Environment {
             .try_for_each(|operation| self.close(operation, Outcome::Undone))
     }
 
+    /// Without an environment there is nothing to finish.
     async fn undo_all(&self, dead: &[Dead]) -> Result<()> {
         for operation in dead {
             self.remove_objects(&operation.objects).await?;
-            self.close(operation, Outcome::Undone)?;
+            let outcome = match operation.kind {
+                // Of a purge nothing stays.
+                OperationKind::Down => Outcome::Recovered,
+                _ => Outcome::Undone,
+            };
+            self.close(operation, outcome)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use crate::error::{CoreError, Named, Result};
 use crate::model::{BASE, OperationKind, SnapshotId};
 use crate::naming::{check_name, nearest};
 use crate::operation::Recorder;
-use crate::store::EnvironmentRecord;
+use crate::store::{EnvironmentRecord, Store};
 
 impl Environment {
     /// Names a snapshot. A tag that is there moves only if `force`.
@@ -27,11 +27,7 @@ impl Environment {
             let mut intent = self.intent(OperationKind::Tag, begun, Some(&locked.branch), &[]);
             intent.target = Some(&id);
             let recorder = Recorder::begin(self.store(), &intent)?;
-            let (id, _) = recorder.finish(
-                self.store()
-                    .set_tag(record.number, name, &id)
-                    .map(|()| id.clone()),
-            )?;
+            recorder.publish(|store| Store::set_tag(store, record.number, name, &id))?;
             Ok(id)
         };
         let outcome: Result<_> = tagged.await;
@@ -54,8 +50,7 @@ impl Environment {
             }
             let intent = self.intent(OperationKind::Tag, begun, Some(&locked.branch), &[]);
             let recorder = Recorder::begin(self.store(), &intent)?;
-            recorder.finish(self.store().remove_tag(record.number, name).map(drop))?;
-            Ok(())
+            recorder.publish(|store| Store::remove_tag(store, record.number, name))
         };
         let outcome: Result<_> = untagged.await;
         outcome.map_err(|error| error.in_operation(format!("remove tag {name:?}")))

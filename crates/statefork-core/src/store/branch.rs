@@ -1,6 +1,6 @@
 //! Branches in the store.
 
-use rusqlite::{OptionalExtension, Row};
+use rusqlite::{OptionalExtension, Row, Transaction};
 
 use super::{Store, from_json, time};
 use crate::error::Result;
@@ -46,18 +46,21 @@ impl Store {
     }
 
     /// Gives a branch another name; an environment's current branch stays the current one.
-    pub(crate) fn rename_branch(&self, environment: i64, from: &str, to: &str) -> Result<()> {
-        self.write(|transaction| {
-            transaction.execute(
-                "UPDATE branches SET name = ?3 WHERE environment = ?1 AND name = ?2",
-                (environment, from, to),
-            )?;
-            transaction.execute(
-                "UPDATE environments SET current = ?3 WHERE number = ?1 AND current = ?2",
-                (environment, from, to),
-            )?;
-            Ok(())
-        })
+    pub(crate) fn rename_branch(
+        transaction: &Transaction<'_>,
+        environment: i64,
+        from: &str,
+        to: &str,
+    ) -> Result<()> {
+        transaction.execute(
+            "UPDATE branches SET name = ?3 WHERE environment = ?1 AND name = ?2",
+            (environment, from, to),
+        )?;
+        transaction.execute(
+            "UPDATE environments SET current = ?3 WHERE number = ?1 AND current = ?2",
+            (environment, from, to),
+        )?;
+        Ok(())
     }
 
     /// Forgets a branch; where it was the current one, `instead` is.
@@ -78,8 +81,12 @@ impl Store {
     }
 
     /// Chooses the current branch.
-    pub(crate) fn set_current(&self, environment: i64, name: &str) -> Result<()> {
-        self.lock().execute(
+    pub(crate) fn set_current(
+        transaction: &Transaction<'_>,
+        environment: i64,
+        name: &str,
+    ) -> Result<()> {
+        transaction.execute(
             "UPDATE environments SET current = ?2 WHERE number = ?1",
             (environment, name),
         )?;

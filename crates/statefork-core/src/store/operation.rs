@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::Rows;
+use rusqlite::{Rows, Transaction};
 use statefork_runtime::{ObjectId, ObjectType, Phase};
 
 use super::{Store, damaged, duration, from_json, micros, time, to_json};
@@ -42,6 +42,7 @@ pub(crate) struct Dead {
     pub(crate) seq: i64,
     pub(crate) kind: OperationKind,
     pub(crate) branch: Option<String>,
+    pub(crate) target: Option<SnapshotId>,
     pub(crate) objects: Vec<(ObjectType, ObjectId)>,
 }
 
@@ -84,7 +85,18 @@ impl Store {
 
     /// Records how an operation ended.
     pub(crate) fn finish_operation(&self, seq: i64, end: &Finished<'_>) -> Result<()> {
+        self.finish_with(seq, end, |_| Ok(()))
+    }
+
+    /// Records how an operation ended in one transaction with the change that it makes.
+    pub(crate) fn finish_with(
+        &self,
+        seq: i64,
+        end: &Finished<'_>,
+        change: impl FnOnce(&Transaction<'_>) -> Result<()>,
+    ) -> Result<()> {
         self.write(|transaction| {
+            change(transaction)?;
             transaction
                 .prepare_cached(
                     "UPDATE operations SET outcome = ?2, error = ?3, duration = ?4, usable = ?5
@@ -166,7 +178,7 @@ impl Store {
     pub(crate) fn dead(&self, environment: &str, runtime: &str) -> Result<Vec<Dead>> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(
-            "SELECT seq, kind, process, branch FROM operations
+            "SELECT seq, kind, process, branch, target FROM operations
              WHERE outcome = 'running' AND environment = ?1 AND runtime = ?2 ORDER BY seq",
         )?;
         let mut objects =
@@ -183,6 +195,7 @@ impl Store {
                     kind: OperationKind::parse(&kind)
                         .ok_or_else(|| damaged(format!("operation {seq}"), "unknown kind"))?,
                     branch: row.get(3)?,
+                    target: row.get::<_, Option<String>>(4)?.map(SnapshotId::from_store),
                     objects: read_objects(objects.query([seq])?)?,
                 });
             }
@@ -254,6 +267,21 @@ impl Store {
         let mut statement = connection.prepare(
             "SELECT b.kind, b.object FROM objects b JOIN operations o ON o.seq = b.operation
              WHERE b.environment = ?1 AND b.runtime = ?2 AND o.outcome != 'running'",
+        )?;
+        read_objects(statement.query((environment, runtime))?)
+    }
+
+    /// Those of them whose operation was done, or finished after its process ended.
+    pub(crate) fn published_objects(
+        &self,
+        environment: &str,
+        runtime: &str,
+    ) -> Result<Vec<(ObjectType, ObjectId)>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare(
+            "SELECT b.kind, b.object FROM objects b JOIN operations o ON o.seq = b.operation
+             WHERE b.environment = ?1 AND b.runtime = ?2
+                 AND o.outcome IN ('done', 'recovered')",
         )?;
         read_objects(statement.query((environment, runtime))?)
     }

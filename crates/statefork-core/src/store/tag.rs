@@ -21,8 +21,13 @@ impl Store {
     }
 
     /// Names a snapshot; a tag that is there moves.
-    pub(crate) fn set_tag(&self, environment: i64, name: &str, id: &SnapshotId) -> Result<()> {
-        self.lock().execute(
+    pub(crate) fn set_tag(
+        transaction: &Transaction<'_>,
+        environment: i64,
+        name: &str,
+        id: &SnapshotId,
+    ) -> Result<()> {
+        transaction.execute(
             "INSERT OR REPLACE INTO tags
              SELECT environment, ?2, position FROM snapshots WHERE environment = ?1 AND id = ?3",
             (environment, name, id.as_str()),
@@ -30,13 +35,17 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a name; whether it was there.
-    pub(crate) fn remove_tag(&self, environment: i64, name: &str) -> Result<bool> {
-        let removed = self.lock().execute(
+    /// Removes a name.
+    pub(crate) fn remove_tag(
+        transaction: &Transaction<'_>,
+        environment: i64,
+        name: &str,
+    ) -> Result<()> {
+        transaction.execute(
             "DELETE FROM tags WHERE environment = ?1 AND name = ?2",
             (environment, name),
         )?;
-        Ok(removed > 0)
+        Ok(())
     }
 }
 
