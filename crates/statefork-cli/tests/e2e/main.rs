@@ -10,6 +10,7 @@ mod interrupt;
 mod mounts;
 mod restore;
 mod session;
+mod stress;
 mod world;
 
 /// Makes a test of each case for each runtime.
@@ -40,4 +41,5 @@ cases! {
         branches_live_side_by_side, try_keeps_or_goes_back, what_is_stopped_starts_with_its_changes,
         a_killed_restore_is_undone_by_itself, a_freeze_has_a_limit;
     interrupt: up_is_undone, a_build_is_undone, restore_is_undone, any_moment_of_a_snapshot_or_step;
+    stress: ten_processes_on_one_home, a_held_lock_names_its_holder;
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -28,7 +29,7 @@ pub(crate) struct World {
     pub(crate) runtime: &'static str,
     /// The environment's name.
     pub(crate) name: String,
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
 }
 
 /// How a command ended.
@@ -48,11 +49,20 @@ impl World {
         let folder = tempfile::Builder::new().prefix("sf-").tempdir().unwrap();
         let world = Self {
             runtime,
-            name: format!("t{:08x}x", rand::random::<u32>()),
-            folder,
+            name: new_name(),
+            folder: Arc::new(folder),
         };
         world.configure("");
         world
+    }
+
+    /// Another environment in the same home.
+    pub(crate) fn neighbour(&self) -> Self {
+        Self {
+            runtime: self.runtime,
+            name: new_name(),
+            folder: self.folder.clone(),
+        }
     }
 
     /// A folder for the test's own files; the commands' working directory.
@@ -194,8 +204,15 @@ impl Drop for World {
         }
         // Never up, or purged by the test itself.
         assert!(matches!(ended.code, 0 | 3), "{}", ended.stderr);
-        assert_eq!(self.left_in_runtime(), [""; 0]);
+        // The home's last environment.
+        if Arc::strong_count(&self.folder) == 1 {
+            assert_eq!(self.left_in_runtime(), [""; 0]);
+        }
     }
+}
+
+fn new_name() -> String {
+    format!("t{:08x}x", rand::random::<u32>())
 }
 
 /// target-app, at the branch's address.
@@ -243,6 +260,18 @@ impl App {
     pub(crate) fn instance(&self) -> String {
         text(&self.get("/health").json()["instance"])
     }
+}
+
+/// Adds a branch without a container at a revision.
+pub(crate) fn add_branch(world: &World, name: &str, revision: &str) {
+    let head = text(&world.json(&["show", revision])["id"]);
+    let store = rusqlite::Connection::open(world.home().join("store.sqlite")).unwrap();
+    let added = store.execute(
+        "INSERT INTO branches (environment, name, head, ports, created_at)
+         SELECT environment, ?1, position, '[]', created_at FROM snapshots WHERE id = ?2",
+        (name, head),
+    );
+    assert_eq!(added.unwrap(), 1);
 }
 
 /// Waits for a process, up to the limit of every command.
