@@ -121,7 +121,12 @@ fn run(shells: Vec<Shell>) -> Vec<Shell> {
         work.into_iter().map(thread::JoinHandle::join).collect();
     let took = begun.elapsed();
     let shells: Vec<Shell> = shells.into_iter().map(Result::unwrap).collect();
-    println!("{} commands in {took:?}", shells.len() * COMMANDS);
+    let locked: usize = shells.iter().map(|shell| shell.locked).sum();
+    let slowest = shells.iter().map(|shell| shell.slowest).max();
+    println!(
+        "{} commands in {took:?}, {locked} refused for a lock, the slowest took {slowest:?}",
+        shells.len() * COMMANDS
+    );
     shells
 }
 
@@ -223,6 +228,8 @@ struct Shell {
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
     named: usize,
+    locked: usize,
+    slowest: Duration,
     /// Its snapshots, with the file's content where it is known.
     snapshots: BTreeMap<String, Option<String>>,
     tags: BTreeMap<String, String>,
@@ -252,6 +259,8 @@ impl Shell {
             output: BufReader::new(child.stdout.take().unwrap()),
             child,
             named: 0,
+            locked: 0,
+            slowest: Duration::ZERO,
             snapshots: BTreeMap::new(),
             tags: BTreeMap::new(),
             branches: Vec::new(),
@@ -262,9 +271,11 @@ impl Shell {
 
     /// Says a line and hears its document.
     fn ask(&mut self, line: &str) -> Value {
+        let asked = Instant::now();
         writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
         let mut answer = String::new();
         self.output.read_line(&mut answer).unwrap();
+        self.slowest = self.slowest.max(asked.elapsed());
         serde_json::from_str(&answer).unwrap_or_else(|error| {
             panic!("process {}: {line:?} got {answer:?}: {error}", self.number)
         })
@@ -280,6 +291,7 @@ impl Shell {
         let kind = text(&error["kind"]);
         let told = format!("process {}: {line:?}: {error}", self.number);
         if kind == "locked" {
+            self.locked += 1;
             assert_eq!(error["exit_code"], 6, "{told}");
             let causes = error["causes"].to_string();
             assert!(
