@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::world::{App, BUSYBOX, World, add_branch, ended, signal, text};
+use crate::world::{App, BUSYBOX, World, add_branch, ended, signal, text, wait_for};
 
 /// How long an application may be away after the death of a command.
 const AWAY: Duration = Duration::from_secs(5);
@@ -263,12 +263,4 @@ fn serve(world: &World) -> App {
     );
     let up = ["up", BUSYBOX, "-p", "8000", "--", "sh", "-c", &script];
     App::of(&world.json(&up))
-}
-
-fn wait_for(limit: Duration, mut there: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !there() {
-        assert!(begun.elapsed() < limit, "it does not come");
-        thread::sleep(Duration::from_millis(20));
-    }
 }

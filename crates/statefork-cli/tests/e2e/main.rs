@@ -3,7 +3,9 @@
 //! Every case runs on every runtime, as `docker::CASE` and `podman::CASE`.
 
 mod application;
+mod disk;
 mod errors;
+mod full;
 mod graph;
 mod http;
 mod interrupt;
@@ -42,4 +44,5 @@ cases! {
         a_killed_restore_is_undone_by_itself, a_freeze_has_a_limit;
     interrupt: up_is_undone, a_build_is_undone, restore_is_undone, any_moment_of_a_snapshot_or_step;
     stress: ten_processes_on_one_home, a_held_lock_names_its_holder;
+    full: the_home_s_disk, the_home_s_disk_amid_an_operation, the_runtime_s_disk;
 }

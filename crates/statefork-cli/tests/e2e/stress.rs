@@ -17,7 +17,7 @@ use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::world::{World, add_branch, ended, signal, text};
+use crate::world::{World, add_branch, ended, signal, text, wait_for};
 
 const SEED: u64 = 0x5f0f;
 /// Commands of each process.
@@ -64,14 +64,9 @@ pub(crate) fn a_held_lock_names_its_holder(world: World) {
     world.up_busybox("sleep 600");
     let base = world.json(&["list"])["snapshots"].as_array().unwrap().len();
     let holder = world.spawn(&["try", "--", "sleep", "600"]);
-    let begun = Instant::now();
-    while world.json(&["list"])["snapshots"].as_array().unwrap().len() == base {
-        assert!(
-            begun.elapsed() < Duration::from_secs(20),
-            "it does not begin"
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
+    wait_for(Duration::from_secs(20), || {
+        world.json(&["list"])["snapshots"].as_array().unwrap().len() > base
+    });
     world.configure("lock_timeout: 300ms");
     let named = format!("process {} (try, since ", holder.id());
     // The first takes the branch, the others the whole environment.

@@ -14,6 +14,7 @@ use statefork_core::Home;
 use statefork_runtime::{Runtime, RuntimeOptions};
 use tokio_util::io::ReaderStream;
 
+use crate::disk::{Daemon, SmallDisk};
 use crate::http::{self, Answer};
 
 /// target-app's image.
@@ -29,6 +30,9 @@ pub(crate) struct World {
     pub(crate) runtime: &'static str,
     /// The environment's name.
     pub(crate) name: String,
+    // In this order: a daemon ends, and a disk is unmounted, before their folder is removed.
+    daemon: Option<Daemon>,
+    disk: Option<SmallDisk>,
     folder: Arc<tempfile::TempDir>,
 }
 
@@ -50,6 +54,8 @@ impl World {
         let world = Self {
             runtime,
             name: new_name(),
+            daemon: None,
+            disk: None,
             folder: Arc::new(folder),
         };
         world.configure("");
@@ -61,8 +67,34 @@ impl World {
         Self {
             runtime: self.runtime,
             name: new_name(),
+            daemon: None,
+            disk: None,
             folder: self.folder.clone(),
         }
+    }
+
+    /// Puts the home, which is not there yet, on a small disk.
+    pub(crate) fn on_small_disk(&mut self, mebibytes: u64) {
+        self.disk = Some(SmallDisk::mount(&self.home(), mebibytes));
+    }
+
+    /// The disk of [`World::on_small_disk`].
+    pub(crate) fn home_disk(&self) -> &SmallDisk {
+        self.disk.as_ref().unwrap()
+    }
+
+    /// Goes on with a daemon of its own, which stores on a small disk and has the small image.
+    pub(crate) fn with_own_daemon(mut self, mebibytes: u64) -> Self {
+        let state = self.folder().join("daemon");
+        self.daemon = Some(Daemon::start(self.runtime, &state, mebibytes));
+        self.configure("");
+        self.on(async |runtime| provide(runtime, BUSYBOX).await);
+        self
+    }
+
+    /// The disk of [`World::with_own_daemon`].
+    pub(crate) fn daemon_disk(&self) -> &SmallDisk {
+        &self.daemon.as_ref().unwrap().disk
     }
 
     /// A folder for the test's own files; the commands' working directory.
@@ -78,7 +110,15 @@ impl World {
     /// Writes the configuration that the commands find in their working directory. Process 1 of
     /// most tests does not hear a polite stop, so it is given little time.
     pub(crate) fn configure(&self, yaml: &str) {
-        let yaml = format!("stop: {{timeout: 200ms}}\n{yaml}");
+        let daemon = self.daemon.as_ref().map_or_else(String::new, |daemon| {
+            let socket = daemon.socket();
+            format!(
+                "runtimes: {{{}: {{socket: {}}}}}\n",
+                self.runtime,
+                socket.display()
+            )
+        });
+        let yaml = format!("stop: {{timeout: 200ms}}\n{daemon}{yaml}");
         let path = self.folder.path().join("statefork.yaml");
         std::fs::write(&path, yaml).unwrap();
         // One that others can write is refused, whatever the caller's umask.
@@ -182,14 +222,22 @@ impl World {
     /// What the runtime still has of this home, in words.
     pub(crate) fn left_in_runtime(&self) -> Vec<String> {
         let home = Home::open(&self.home()).unwrap().id().clone();
-        let found = on(self.runtime, async |runtime| runtime.find(&home).await);
+        let found = self.on(async |runtime| runtime.find(&home).await);
         found.iter().map(|found| format!("{found:?}")).collect()
     }
 
     /// Removes the environment's container without a word to us.
     pub(crate) fn remove_behind_our_back(&self, container: &str) {
         let id = statefork_runtime::ContainerId::new(container);
-        on(self.runtime, async |runtime| runtime.remove(&id).await);
+        self.on(async |runtime| runtime.remove(&id).await);
+    }
+
+    fn on<T>(&self, work: impl AsyncFnOnce(&dyn Runtime) -> statefork_runtime::Result<T>) -> T {
+        let options = RuntimeOptions {
+            socket: self.daemon.as_ref().map(Daemon::socket),
+            ..RuntimeOptions::default()
+        };
+        on(self.runtime, &options, work)
     }
 }
 
@@ -298,6 +346,15 @@ pub(crate) fn ended(child: Child) -> Ended {
     }
 }
 
+/// Waits until something is there.
+pub(crate) fn wait_for(limit: Duration, mut there: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !there() {
+        assert!(begun.elapsed() < limit, "it does not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Sends a process a signal.
 pub(crate) fn signal(child: &Child, signal: rustix::process::Signal) {
     rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
@@ -311,11 +368,14 @@ pub(crate) fn text(value: &Value) -> String {
         .to_owned()
 }
 
-fn on<T>(runtime: &str, work: impl AsyncFnOnce(&dyn Runtime) -> statefork_runtime::Result<T>) -> T {
-    let options = RuntimeOptions::default();
+fn on<T>(
+    runtime: &str,
+    options: &RuntimeOptions,
+    work: impl AsyncFnOnce(&dyn Runtime) -> statefork_runtime::Result<T>,
+) -> T {
     let runtime: Box<dyn Runtime> = match runtime {
-        "docker" => Box::new(statefork_docker::open(&options).unwrap()),
-        "podman" => Box::new(statefork_podman::open(&options).unwrap()),
+        "docker" => Box::new(statefork_docker::open(options).unwrap()),
+        "podman" => Box::new(statefork_podman::open(options).unwrap()),
         other => panic!("there is no runtime {other}"),
     };
     tokio::runtime::Builder::new_current_thread()
@@ -332,26 +392,38 @@ fn provide_images(runtime: &str) {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let lock = std::fs::File::create(target.join(format!("images-{runtime}.lock"))).unwrap();
     lock.lock().unwrap();
-    for (name, variable, file) in [
-        (BUSYBOX, "STATEFORK_TEST_IMAGE", "busybox.tar"),
-        (APP, "STATEFORK_TEST_APP", "target-app.tar"),
-    ] {
-        let archive = std::env::var_os(variable)
-            .map_or_else(|| target.join("../xtask").join(file), PathBuf::from);
-        on(runtime, async |runtime| {
-            if runtime.inspect_image(name).await?.is_none() {
-                let file = tokio::fs::File::open(&archive).await;
-                let file = file.unwrap_or_else(|error| {
-                    panic!(
-                        "{}: {error}; `cargo xtask image` makes it",
-                        archive.display()
-                    )
-                });
-                runtime
-                    .import_image(ReaderStream::new(file).boxed())
-                    .await?;
-            }
-            Ok(())
-        });
+    on(runtime, &RuntimeOptions::default(), async |runtime| {
+        provide(runtime, BUSYBOX).await?;
+        provide(runtime, APP).await
+    });
+}
+
+/// Imports an image where the runtime lacks it.
+async fn provide(runtime: &dyn Runtime, name: &str) -> statefork_runtime::Result<()> {
+    if runtime.inspect_image(name).await?.is_some() {
+        return Ok(());
     }
+    let (variable, file) = match name {
+        BUSYBOX => ("STATEFORK_TEST_IMAGE", "busybox.tar"),
+        _ => ("STATEFORK_TEST_APP", "target-app.tar"),
+    };
+    let archive = std::env::var_os(variable).map_or_else(
+        || {
+            Path::new(env!("CARGO_TARGET_TMPDIR"))
+                .join("../xtask")
+                .join(file)
+        },
+        PathBuf::from,
+    );
+    let file = tokio::fs::File::open(&archive).await;
+    let file = file.unwrap_or_else(|error| {
+        panic!(
+            "{}: {error}; `cargo xtask image` makes it",
+            archive.display()
+        )
+    });
+    runtime
+        .import_image(ReaderStream::new(file).boxed())
+        .await?;
+    Ok(())
 }
