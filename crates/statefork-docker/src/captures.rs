@@ -129,6 +129,7 @@ impl Captures for DockerRuntime {
             }
             .write(),
             size_bytes: u64::try_from(bytes(&made) - bytes(&base)).unwrap_or_default(),
+            layers: describe::layer_count(&made),
         })
     }
 
@@ -164,7 +165,7 @@ impl Captures for DockerRuntime {
 
     async fn layers(&self, capture: &Capture) -> Result<u32> {
         let image = self.image_of(&Stored::read(capture)?).await?;
-        Ok(u32::try_from(describe::layers(&image).len()).unwrap_or(u32::MAX))
+        Ok(describe::layer_count(&image))
     }
 
     async fn flatten(&self, capture: &Capture, request: &FlattenRequest) -> Result<Captured> {
