@@ -113,6 +113,34 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.xtask("down");
+        self.end_monitors();
+    }
+}
+
+impl Daemon {
+    /// Podman's monitors of exec sessions, which would go on for five minutes after those and keep
+    /// the disk.
+    fn end_monitors(&self) {
+        let state = self.state.display().to_string();
+        for process in std::fs::read_dir("/proc").unwrap() {
+            let folder = process.unwrap().path();
+            let words = std::fs::read_to_string(folder.join("cmdline")).unwrap_or_default();
+            let name = folder.file_name().unwrap().to_string_lossy();
+            if let Ok(pid) = name.parse()
+                && words
+                    .split('\0')
+                    .next()
+                    .is_some_and(|program| program.ends_with("/conmon"))
+                && words.contains(&state)
+                && let Some(pid) = rustix::process::Pid::from_raw(pid)
+            {
+                // One that has ended meanwhile is what was wanted.
+                match rustix::process::kill_process(pid, rustix::process::Signal::KILL) {
+                    Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                    Err(error) => panic!("end process {name}: {error}"),
+                }
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every case runs on every runtime, as `docker::CASE` and `podman::CASE`.
 
 mod application;
+mod chain;
 mod disk;
 mod errors;
 mod full;
@@ -45,4 +46,5 @@ cases! {
     interrupt: up_is_undone, a_build_is_undone, restore_is_undone, any_moment_of_a_snapshot_or_step;
     stress: ten_processes_on_one_home, a_held_lock_names_its_holder;
     full: the_home_s_disk, the_home_s_disk_amid_an_operation, the_runtime_s_disk;
+    chain: three_hundred_steps_in_a_row;
 }
