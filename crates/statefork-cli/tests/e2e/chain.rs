@@ -7,7 +7,7 @@ use crate::world::{World, text};
 /// More than twice what Docker and Podman take in all.
 const LENGTH: usize = 300;
 /// Steps that one process takes.
-const AT_ONCE: usize = 50;
+const AT_ONCE: usize = 20;
 
 pub(crate) fn three_hundred_steps_in_a_row(world: World) {
     world.up_busybox("sleep 600");

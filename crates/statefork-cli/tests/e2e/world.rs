@@ -22,7 +22,7 @@ pub(crate) const APP: &str = "localhost/target-app:latest";
 /// The small image.
 pub(crate) const BUSYBOX: &str = "localhost/statefork-busybox:latest";
 /// No command of a test takes as long.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(150);
 
 /// An environment; what it made is removed when it is dropped.
 pub(crate) struct World {
