@@ -1,5 +1,5 @@
 //! What the benchmarks share: the runtimes, an application to version, raw API calls to compare
-//! with, and figures of pairs.
+//! with, and figures.
 //!
 //! A claim is a ratio or a difference between two things timed in turn in one run: see [`Pairs`].
 
@@ -8,4 +8,4 @@ mod pairs;
 pub mod raw;
 
 pub use fixture::{Fixture, PORT, available, import, program};
-pub use pairs::Pairs;
+pub use pairs::{Pairs, Series};

@@ -1,7 +1,37 @@
-//! Two things timed in turn, so that a drift of the machine hits both alike.
+//! Durations and their figures: one thing by itself, and two timed in turn, so that a drift of the
+//! machine hits both alike.
 
 use std::fmt;
 use std::time::Duration;
+
+/// Durations of one thing.
+#[derive(Clone, Debug, Default)]
+pub struct Series(Vec<f64>);
+
+impl Series {
+    /// Adds one.
+    pub fn push(&mut self, duration: Duration) {
+        self.0.push(ms(duration));
+    }
+
+    /// The median in ms; 0 of none.
+    pub fn median_ms(&self) -> f64 {
+        median(self.0.clone())
+    }
+}
+
+impl FromIterator<Duration> for Series {
+    fn from_iter<T: IntoIterator<Item = Duration>>(durations: T) -> Self {
+        Self(durations.into_iter().map(ms).collect())
+    }
+}
+
+/// A line of figures in ms: n, then median (min to max).
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n={} | {}", self.0.len(), column(&self.0))
+    }
+}
 
 /// Durations of two things, pair by pair.
 #[derive(Clone, Debug, Default)]
@@ -27,20 +57,27 @@ impl Pairs {
 /// A line of figures in ms: n, then median (min to max) of each and of the difference.
 impl fmt::Display for Pairs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let column = |figures: Vec<f64>| {
-            let least = figures.iter().copied().fold(f64::INFINITY, f64::min);
-            let most = figures.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            format!("{:.2} ({least:.2} to {most:.2})", median(figures))
+        let column = |figure: &dyn Fn(&(Duration, Duration)) -> f64| {
+            column(&self.0.iter().map(figure).collect::<Vec<_>>())
         };
         write!(
             f,
             "n={} | {} | {} | {}",
             self.0.len(),
-            column(self.0.iter().map(|pair| ms(pair.0)).collect()),
-            column(self.0.iter().map(|pair| ms(pair.1)).collect()),
-            column(self.0.iter().map(|pair| ms(pair.0) - ms(pair.1)).collect()),
+            column(&|pair| ms(pair.0)),
+            column(&|pair| ms(pair.1)),
+            column(&|pair| ms(pair.0) - ms(pair.1)),
         )
     }
+}
+
+fn column(figures: &[f64]) -> String {
+    if figures.is_empty() {
+        return "none".to_owned();
+    }
+    let least = figures.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = figures.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    format!("{:.2} ({least:.2} to {most:.2})", median(figures.to_vec()))
 }
 
 fn ms(duration: Duration) -> f64 {

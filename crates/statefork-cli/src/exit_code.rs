@@ -27,6 +27,7 @@ pub(crate) fn of(kind: Kind) -> u8 {
         | Kind::RuntimeFailed
         | Kind::PortsFailed
         | Kind::HomeRefused
+        | Kind::HomeFull
         | Kind::StoreFailed
         | Kind::Io => FAILED,
         Kind::Usage

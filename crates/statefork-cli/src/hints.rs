@@ -66,6 +66,10 @@ pub(crate) fn hint(failure: &Failure) -> Option<String> {
         Kind::TimedOut => say("`api_timeout:` in the configuration sets the limit"),
         Kind::PortsFailed => ports_failed(failure),
         Kind::HomeRefused => say("choose another home with --home or STATEFORK_HOME"),
+        Kind::HomeFull => say(
+            "free some space on that disk; what was stored before is there, and the next command \
+                 finishes or undoes what could not be recorded",
+        ),
         Kind::InvalidConfiguration => say("`statefork config check FILE` checks a configuration"),
         Kind::InvalidValue
         | Kind::InvalidName

@@ -113,6 +113,8 @@ kinds! {
     PortsFailed => "ports_failed",
     /// The home cannot be used.
     HomeRefused => "home_refused",
+    /// The home's disk is full.
+    HomeFull => "home_full",
     /// The store failed.
     StoreFailed => "store_failed",
     /// A file, folder or terminal cannot be used.
@@ -175,6 +177,7 @@ fn of_core(error: &CoreError) -> Kind {
         CoreError::Locked { .. } => Kind::Locked,
         CoreError::Interrupted => Kind::Interrupted,
         CoreError::Home { .. } => Kind::HomeRefused,
+        CoreError::HomeFull { .. } => Kind::HomeFull,
         CoreError::Io { .. } => Kind::Io,
         CoreError::Store(_) => Kind::StoreFailed,
         CoreError::Damaged { .. } => Kind::Damaged,

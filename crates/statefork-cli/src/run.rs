@@ -91,7 +91,8 @@ pub(crate) fn with_call<T>(
         session,
         interrupt: running.interrupt(),
     };
-    runtime.block_on(work(&call))
+    let outcome = runtime.block_on(work(&call));
+    outcome.map_err(|failure| session.explain(failure))
 }
 
 /// The exit code of an outcome, a failure of which is told.

@@ -89,6 +89,14 @@ impl Session {
         self.branch.replace(Some(name.to_owned()));
     }
 
+    /// Tells a failure for want of space in the home from others.
+    pub(crate) fn explain(&self, failure: Failure) -> Failure {
+        match (failure, self.config()) {
+            (Failure::Core(error), Ok(config)) => error.in_home(&config.home).into(),
+            (failure, _) => failure,
+        }
+    }
+
     /// The home, opened.
     pub(crate) fn home(&self) -> Result<Arc<Home>> {
         if let Some(home) = self.home.get() {

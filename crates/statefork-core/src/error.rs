@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use statefork_runtime::{ErrorKind as RuntimeErrorKind, ObjectKind, RuntimeError};
@@ -10,6 +10,9 @@ use statefork_shim::ShimError;
 
 use crate::lock::Holder;
 use crate::model::SnapshotId;
+
+/// Bytes that SQLite takes for the memory that the users of a database share.
+const SHARED_MEMORY: u64 = 32 * 1024;
 
 /// Result of the orchestrator.
 pub type Result<T, E = CoreError> = std::result::Result<T, E>;
@@ -227,6 +230,15 @@ pub enum CoreError {
         #[source]
         source: std::io::Error,
     },
+    /// The disk that the home lies on is full.
+    #[error("write in home {}: its disk is full", home.display())]
+    HomeFull {
+        /// The home.
+        home: PathBuf,
+        /// What could not be written.
+        #[source]
+        source: Box<CoreError>,
+    },
     /// The store failed.
     #[error("use the store")]
     Store(#[from] rusqlite::Error),
@@ -323,6 +335,46 @@ impl CoreError {
         }
     }
 
+    /// Says what is behind a failure of the store or of a file in the home where the home's disk is
+    /// full.
+    pub fn in_home(self, home: &Path) -> Self {
+        match self {
+            Self::Operation { operation, source } => source.in_home(home).in_operation(operation),
+            Self::Cleanup(CleanupError { first, cleanup }) => Self::Cleanup(CleanupError {
+                first: Box::new(first.in_home(home)),
+                cleanup,
+            }),
+            error if error.is_for_space(home) => Self::HomeFull {
+                home: home.to_owned(),
+                source: Box::new(error),
+            },
+            error => error,
+        }
+    }
+
+    fn is_for_space(&self, home: &Path) -> bool {
+        use std::io::ErrorKind;
+        match self {
+            Self::Store(error) => match error.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DiskFull) => true,
+                // All that it says where its shared memory has no space.
+                Some(rusqlite::ErrorCode::SystemIoFailure | rusqlite::ErrorCode::CannotOpen) => {
+                    rustix::fs::statvfs(home)
+                        .is_ok_and(|disk| disk.f_bavail * disk.f_frsize < SHARED_MEMORY)
+                }
+                _ => false,
+            },
+            Self::Io { path, source, .. } => {
+                path.starts_with(home)
+                    && matches!(
+                        source.kind(),
+                        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+                    )
+            }
+            _ => false,
+        }
+    }
+
     /// The error that decides: the innermost below operations and clean-ups.
     pub fn root(&self) -> &Self {
         match self {
@@ -350,7 +402,7 @@ impl CoreError {
             | Self::SnapshotInUse { .. } => ErrorKind::Conflict,
             Self::NotReady { .. } | Self::Io { .. } | Self::Store(_) => ErrorKind::Failed,
             Self::Interrupted => ErrorKind::Interrupted,
-            Self::Home { .. } => ErrorKind::Failed,
+            Self::Home { .. } | Self::HomeFull { .. } => ErrorKind::Failed,
             Self::Damaged { .. } => ErrorKind::Damaged,
             Self::Runtime(error) => runtime_kind(error),
             Self::Shim(error) => shim_kind(error),

@@ -72,6 +72,12 @@ impl Home {
         self.path.join("locks").join(format!("{runtime}.{name}"))
     }
 
+    /// The lock of those who wait for an environment's lock, which they take one after the other.
+    pub(crate) fn environment_gate(&self, name: &str, runtime: &str) -> PathBuf {
+        // No branch has an empty name.
+        self.branch_lock(name, runtime, "")
+    }
+
     /// The lock of a branch.
     pub(crate) fn branch_lock(&self, name: &str, runtime: &str, branch: &str) -> PathBuf {
         // A tilde cannot occur in a name, so no environment's lock has this name.

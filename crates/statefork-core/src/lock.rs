@@ -75,6 +75,23 @@ const LONGEST_WAIT: Duration = Duration::from_millis(50);
 impl Lock {
     /// Takes the lock, waiting up to the request's limit.
     pub(crate) async fn acquire(request: LockRequest<'_>) -> Result<Self> {
+        Self::acquire_since(Instant::now(), &request).await
+    }
+
+    /// The same, in turn with all others that come through `gate`, the path of another lock: who
+    /// waits for it exclusive goes before those who come later, however many share it.
+    pub(crate) async fn acquire_in_turn(request: LockRequest<'_>, gate: PathBuf) -> Result<Self> {
+        let begun = Instant::now();
+        let turn = LockRequest {
+            path: gate,
+            mode: LockMode::Exclusive,
+            ..request.clone()
+        };
+        let _turn = Self::acquire_since(begun, &turn).await?;
+        Self::acquire_since(begun, &request).await
+    }
+
+    async fn acquire_since(begun: Instant, request: &LockRequest<'_>) -> Result<Self> {
         let io = |op, source| CoreError::Io {
             op,
             path: request.path.clone(),
@@ -91,7 +108,6 @@ impl Lock {
             LockMode::Shared => FlockOperation::NonBlockingLockShared,
             LockMode::Exclusive => FlockOperation::NonBlockingLockExclusive,
         };
-        let begun = Instant::now();
         let mut wait = FIRST_WAIT;
         loop {
             match flock(&file, operation) {
@@ -102,7 +118,7 @@ impl Lock {
                 }
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     return Err(CoreError::Locked {
-                        what: request.what,
+                        what: request.what.clone(),
                         holder: read_holder(&request.path),
                         after: request.timeout,
                     });
@@ -173,6 +189,31 @@ mod tests {
         Lock::acquire(request(&path, LockMode::Shared))
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_all_goes_before_those_who_come_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let gate = || folder.path().join("gate");
+        let shared = || Lock::acquire_in_turn(request(&path, LockMode::Shared), gate());
+        let first = shared().await.unwrap();
+        let alone = LockRequest {
+            timeout: Duration::from_secs(10),
+            command: "down",
+            ..request(&path, LockMode::Exclusive)
+        };
+        let alone = tokio::spawn(Lock::acquire_in_turn(alone, gate()));
+        while read_holder(&gate()).is_none_or(|holder| holder.command != "down") {
+            tokio::time::sleep(FIRST_WAIT).await;
+        }
+        let CoreError::Locked { holder, .. } = shared().await.unwrap_err() else {
+            panic!("it was not held");
+        };
+        assert_eq!(holder.unwrap().command, "down");
+        drop(first);
+        drop(alone.await.unwrap().unwrap());
+        shared().await.unwrap();
     }
 
     #[tokio::test]

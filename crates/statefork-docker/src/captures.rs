@@ -32,6 +32,12 @@ const FORMAT: u32 = 1;
 /// a slash in its name, so that none stores its captures there.
 const WAITING: &str = "statefork.local/docker/removed";
 
+/// Whether it is the name of an image that waits until nothing stands on it.
+pub(crate) fn is_waiting(name: &str) -> bool {
+    name.strip_prefix(WAITING)
+        .is_some_and(|tag| tag.starts_with(':'))
+}
+
 /// What a capture says.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Stored {
@@ -123,6 +129,7 @@ impl Captures for DockerRuntime {
             }
             .write(),
             size_bytes: u64::try_from(bytes(&made) - bytes(&base)).unwrap_or_default(),
+            layers: describe::layer_count(&made),
         })
     }
 
@@ -158,7 +165,7 @@ impl Captures for DockerRuntime {
 
     async fn layers(&self, capture: &Capture) -> Result<u32> {
         let image = self.image_of(&Stored::read(capture)?).await?;
-        Ok(u32::try_from(describe::layers(&image).len()).unwrap_or(u32::MAX))
+        Ok(describe::layer_count(&image))
     }
 
     async fn flatten(&self, capture: &Capture, request: &FlattenRequest) -> Result<Captured> {
@@ -349,7 +356,7 @@ impl DockerRuntime {
     }
 
     /// Gives an image that others stand on the name under which it waits.
-    async fn let_wait(&self, image: &ImageId) -> Result<()> {
+    pub(crate) async fn let_wait(&self, image: &ImageId) -> Result<()> {
         let options = TagImageOptions {
             repo: Some(WAITING.to_owned()),
             tag: Some(image.short().to_owned()),
@@ -360,7 +367,7 @@ impl DockerRuntime {
     }
 
     /// Removes what waited for nothing else than what has just gone.
-    async fn remove_waiting(&self) -> Result<()> {
+    pub(crate) async fn remove_waiting(&self) -> Result<()> {
         loop {
             let options = ListImagesOptions {
                 filters: Some([("reference".to_owned(), vec![WAITING.to_owned()])].into()),

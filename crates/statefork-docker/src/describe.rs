@@ -154,6 +154,11 @@ pub(crate) fn layers(image: &ImageInspect) -> &[String] {
     layers.unwrap_or_default()
 }
 
+/// How many layers an image has.
+pub(crate) fn layer_count(image: &ImageInspect) -> u32 {
+    u32::try_from(layers(image).len()).unwrap_or(u32::MAX)
+}
+
 fn image_config(config: ApiImageConfig) -> ImageConfig {
     let not_empty = |text: &String| !text.is_empty();
     let mut exposed_ports: Vec<_> = config

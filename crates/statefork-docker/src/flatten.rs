@@ -70,6 +70,7 @@ impl DockerRuntime {
             .await?;
         let bytes = |image: &ImageInspect| image.size.unwrap_or_default();
         let size_bytes = u64::try_from(bytes(&made) - bytes(&base)).unwrap_or_default();
+        let layers = describe::layer_count(&made);
         let flattened = Stored {
             image: ImageId::new(made.id.unwrap_or_default()),
             name: Some(request.name.clone()),
@@ -77,6 +78,7 @@ impl DockerRuntime {
         Ok(Captured {
             capture: flattened.write(),
             size_bytes,
+            layers,
         })
     }
 

@@ -14,7 +14,7 @@ use statefork_runtime::{
 };
 
 use crate::failure::Failure;
-use crate::{DockerRuntime, archive, commit, describe, message, names};
+use crate::{DockerRuntime, archive, captures, commit, describe, message, names};
 
 #[async_trait]
 impl Images for DockerRuntime {
@@ -107,27 +107,33 @@ impl Images for DockerRuntime {
         let Some(reference) = names::image_reference(name) else {
             return Ok(());
         };
-        let Err(failure) = self.delete_image(&reference, false).await else {
-            return Ok(());
-        };
-        if failure.status() != Some(409) {
-            return Err(failure.into());
+        if captures::is_waiting(&reference) {
+            return self.remove_waiting().await;
         }
         let Some(image) = self.inspect_image(&reference).await? else {
             return Ok(());
         };
-        if let Some(user) = self.user_of_image(&image.id).await? {
-            return Err(in_use(name, &user));
+        if let Err(failure) = self.delete_image(&reference, false).await {
+            if failure.status() != Some(409) {
+                return Err(failure.into());
+            }
+            if let Some(user) = self.user_of_image(&image.id).await? {
+                return Err(in_use(name, &user));
+            }
+            if !names::is_id(&reference) {
+                return Err(failure.into());
+            }
+            // By id the daemon refuses an image with names in several repositories, and one that
+            // others stand on.
+            for name in &image.names {
+                self.delete_image(name, false).await?;
+            }
         }
-        if !names::is_id(&reference) {
-            return Err(failure.into());
+        // Without names it would stay for good where it is a capture that goes last.
+        match self.inspect_image(image.id.as_str()).await? {
+            Some(left) if left.names.is_empty() => self.let_wait(&image.id).await,
+            _ => Ok(()),
         }
-        // By id the daemon refuses an image with names in several repositories, and one that
-        // others stand on; without names, the latter goes with the last of those.
-        for name in &image.names {
-            self.delete_image(name, false).await?;
-        }
-        Ok(())
     }
 }
 

@@ -138,6 +138,8 @@ impl Captures for PodmanRuntime {
         Ok(Captured {
             capture,
             size_bytes,
+            // A commit always adds one.
+            layers: base.layers + 1,
         })
     }
 

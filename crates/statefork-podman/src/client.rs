@@ -72,10 +72,38 @@ impl Client {
         E: Into<Fault>,
         F: Future<Output = Result<T, E>>,
     {
+        self.read_again(call, |cause| cause == Cause::Passing).await
+    }
+
+    /// The same for a list: nobody asked for one thing in particular, so that one which is not
+    /// there any more is no answer.
+    pub(crate) async fn list<T, E, F>(&self, call: impl Fn() -> F) -> Result<T, Fault>
+    where
+        E: Into<Fault>,
+        F: Future<Output = Result<T, E>>,
+    {
+        self.read_again(call, |cause| {
+            matches!(
+                cause,
+                Cause::Passing | Cause::NoContainer | Cause::NoImage | Cause::NoLayer
+            )
+        })
+        .await
+    }
+
+    async fn read_again<T, E, F>(
+        &self,
+        call: impl Fn() -> F,
+        passes: impl Fn(Cause) -> bool,
+    ) -> Result<T, Fault>
+    where
+        E: Into<Fault>,
+        F: Future<Output = Result<T, E>>,
+    {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.call(call()).await {
-                Err(fault) if fault.cause() == Cause::Passing && pause <= LAST_PAUSE => {
+                Err(fault) if passes(fault.cause()) && pause <= LAST_PAUSE => {
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }

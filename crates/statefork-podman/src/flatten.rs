@@ -71,6 +71,7 @@ impl PodmanRuntime {
             .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
             .collect();
         labels.extend(request.labels.clone());
+        let count = u32::try_from(layers.len()).unwrap_or(u32::MAX);
         let draft = Draft {
             settings: rewrite::settings(&image, &labels),
             layers,
@@ -93,6 +94,7 @@ impl PodmanRuntime {
         Ok(Captured {
             capture: Stored { image, owned: true }.write(),
             size_bytes,
+            layers: count,
         })
     }
 

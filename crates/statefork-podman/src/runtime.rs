@@ -83,8 +83,8 @@ impl Runtime for PodmanRuntime {
         let (container_list, image_list) =
             (self.client.podman.containers(), self.client.podman.images());
         let (containers, images) = tokio::join!(
-            self.client.read(|| container_list.list(&containers)),
-            self.client.read(|| image_list.list(&images)),
+            self.client.list(|| container_list.list(&containers)),
+            self.client.list(|| image_list.list(&images)),
         );
         let containers =
             containers.map_err(|fault| self.client.error("list the containers", fault))?;

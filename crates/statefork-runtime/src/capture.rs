@@ -36,6 +36,8 @@ pub struct Captured {
     pub capture: Capture,
     /// Bytes of the layer that was stored, unpacked.
     pub size_bytes: u64,
+    /// How many layers it has in all, as [`Captures::layers`] says.
+    pub layers: u32,
 }
 
 /// How to launch.

@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::foreign::Foreign;
-use crate::graph::add_branch;
 use crate::http;
-use crate::world::{App, BUSYBOX, Ended, World, ended, text};
+use crate::world::{App, BUSYBOX, Ended, World, add_branch, ended, text};
 
 /// How long the application may be away after the command's death.
 const AWAY: Duration = Duration::from_secs(5);

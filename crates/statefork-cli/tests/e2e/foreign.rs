@@ -6,7 +6,7 @@ use statefork_runtime::{
     BuildRequest, ContainerId, ContainerSpec, ContainerState, ImageId, LaunchRequest, Phases,
 };
 
-use crate::world::{World, on};
+use crate::world::World;
 
 /// An image and a container.
 pub(crate) struct Foreign {
@@ -29,7 +29,7 @@ impl Foreign {
             .append_data(&mut header, "Dockerfile", dockerfile.as_bytes())
             .unwrap();
         let context = context.into_inner().unwrap();
-        on(world.runtime, async |runtime| {
+        world.on(async |runtime| {
             let request = BuildRequest {
                 context: async { Ok(context.into()) }.into_stream().boxed(),
                 dockerfile: "Dockerfile".to_owned(),
@@ -67,7 +67,7 @@ impl Foreign {
 
     /// The image has its name and files, and the container runs.
     pub(crate) fn check(&self, world: &World, place: &str) {
-        on(world.runtime, async |runtime| {
+        world.on(async |runtime| {
             let image = runtime.inspect_image(&self.name).await?;
             assert_eq!(
                 image.map(|image| image.id),
@@ -83,7 +83,7 @@ impl Foreign {
 
     /// Removes both.
     pub(crate) fn remove(&self, world: &World) {
-        on(world.runtime, async |runtime| {
+        world.on(async |runtime| {
             runtime.remove(&self.container).await?;
             runtime.remove_image(&self.name).await
         });

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::world::{App, BUSYBOX, World, ended, signal, text};
+use crate::world::{App, BUSYBOX, World, add_branch, ended, signal, text, wait_for};
 
 /// How long an application may be away after the death of a command.
 const AWAY: Duration = Duration::from_secs(5);
@@ -31,18 +31,6 @@ fn nodes(world: &World) -> Vec<Value> {
         .as_array()
         .unwrap()
         .clone()
-}
-
-/// Adds a branch without a container at a revision.
-pub(crate) fn add_branch(world: &World, name: &str, revision: &str) {
-    let head = text(&world.json(&["show", revision])["id"]);
-    let store = rusqlite::Connection::open(world.home().join("store.sqlite")).unwrap();
-    let added = store.execute(
-        "INSERT INTO branches (environment, name, head, ports, created_at)
-         SELECT environment, ?1, position, '[]', created_at FROM snapshots WHERE id = ?2",
-        (name, head),
-    );
-    assert_eq!(added.unwrap(), 1);
 }
 
 pub(crate) fn tags_and_revisions(world: World) {
@@ -89,7 +77,12 @@ pub(crate) fn restore_back_and_forth(world: World) {
 }
 
 pub(crate) fn what_follows_a_removed_snapshot_stays(world: World) {
-    let ids = versions(&world, &["one", "two", "three"]);
+    world.up_busybox("sleep 600");
+    // Each stands on the one before, in the runtime too.
+    let ids = ["one", "two", "three"].map(|text| {
+        world.sh(&format!("echo {text} > /file"));
+        self::text(&world.json(&["step"])["id"])
+    });
     let error = world.fails(6, &["rm", "HEAD"]);
     assert!(error.contains("head of branch \"main\""), "{error}");
     world.fails(6, &["rm", "base"]);
@@ -270,12 +263,4 @@ fn serve(world: &World) -> App {
     );
     let up = ["up", BUSYBOX, "-p", "8000", "--", "sh", "-c", &script];
     App::of(&world.json(&up))
-}
-
-fn wait_for(limit: Duration, mut there: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !there() {
-        assert!(begun.elapsed() < limit, "it does not come");
-        thread::sleep(Duration::from_millis(20));
-    }
 }

@@ -3,17 +3,21 @@
 //! Every case runs on every runtime, as `docker::MODULE::CASE` and `podman::MODULE::CASE`.
 
 mod application;
+mod chain;
 #[cfg(feature = "crash-points")]
 mod crash;
+mod disk;
 mod errors;
 #[cfg(feature = "crash-points")]
 mod foreign;
+mod full;
 mod graph;
 mod http;
 mod interrupt;
 mod mounts;
 mod restore;
 mod session;
+mod stress;
 mod world;
 
 /// Makes a test of each case for each runtime.
@@ -55,4 +59,7 @@ cases! {
         of_purge;
     interrupt: up_is_undone, a_build_is_undone, restore_is_undone, any_moment_of_a_snapshot_or_step,
         down_comes_to_its_end, exec_is_left_to_itself;
+    stress: ten_processes_on_one_home, a_held_lock_names_its_holder;
+    full: the_home_s_disk, the_home_s_disk_amid_an_operation, the_runtime_s_disk;
+    chain: three_hundred_steps_in_a_row;
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -13,6 +14,7 @@ use statefork_core::Home;
 use statefork_runtime::{Runtime, RuntimeOptions};
 use tokio_util::io::ReaderStream;
 
+use crate::disk::{Daemon, SmallDisk};
 use crate::http::{self, Answer};
 
 /// target-app's image.
@@ -20,7 +22,7 @@ pub(crate) const APP: &str = "localhost/target-app:latest";
 /// The small image.
 pub(crate) const BUSYBOX: &str = "localhost/statefork-busybox:latest";
 /// No command of a test takes as long.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(150);
 
 /// An environment; what it made is removed when it is dropped.
 pub(crate) struct World {
@@ -28,7 +30,10 @@ pub(crate) struct World {
     pub(crate) runtime: &'static str,
     /// The environment's name.
     pub(crate) name: String,
-    folder: tempfile::TempDir,
+    // In this order: a daemon ends, and a disk is unmounted, before their folder is removed.
+    daemon: Option<Daemon>,
+    disk: Option<SmallDisk>,
+    folder: Arc<tempfile::TempDir>,
 }
 
 /// How a command ended.
@@ -48,11 +53,48 @@ impl World {
         let folder = tempfile::Builder::new().prefix("sf-").tempdir().unwrap();
         let world = Self {
             runtime,
-            name: format!("t{:08x}x", rand::random::<u32>()),
-            folder,
+            name: new_name(),
+            daemon: None,
+            disk: None,
+            folder: Arc::new(folder),
         };
         world.configure("");
         world
+    }
+
+    /// Another environment in the same home.
+    pub(crate) fn neighbour(&self) -> Self {
+        Self {
+            runtime: self.runtime,
+            name: new_name(),
+            daemon: None,
+            disk: None,
+            folder: self.folder.clone(),
+        }
+    }
+
+    /// Puts the home, which is not there yet, on a small disk.
+    pub(crate) fn on_small_disk(&mut self, mebibytes: u64) {
+        self.disk = Some(SmallDisk::mount(&self.home(), mebibytes));
+    }
+
+    /// The disk of [`World::on_small_disk`].
+    pub(crate) fn home_disk(&self) -> &SmallDisk {
+        self.disk.as_ref().unwrap()
+    }
+
+    /// Goes on with a daemon of its own, which stores on a small disk and has the small image.
+    pub(crate) fn with_own_daemon(mut self, mebibytes: u64) -> Self {
+        let state = self.folder().join("daemon");
+        self.daemon = Some(Daemon::start(self.runtime, &state, mebibytes));
+        self.configure("");
+        self.on(async |runtime| provide(runtime, BUSYBOX).await);
+        self
+    }
+
+    /// The disk of [`World::with_own_daemon`].
+    pub(crate) fn daemon_disk(&self) -> &SmallDisk {
+        &self.daemon.as_ref().unwrap().disk
     }
 
     /// A folder for the test's own files; the commands' working directory.
@@ -68,7 +110,15 @@ impl World {
     /// Writes the configuration that the commands find in their working directory. Process 1 of
     /// most tests does not hear a polite stop, so it is given little time.
     pub(crate) fn configure(&self, yaml: &str) {
-        let yaml = format!("stop: {{timeout: 200ms}}\n{yaml}");
+        let daemon = self.daemon.as_ref().map_or_else(String::new, |daemon| {
+            let socket = daemon.socket();
+            format!(
+                "runtimes: {{{}: {{socket: {}}}}}\n",
+                self.runtime,
+                socket.display()
+            )
+        });
+        let yaml = format!("stop: {{timeout: 200ms}}\n{daemon}{yaml}");
         let path = self.folder.path().join("statefork.yaml");
         std::fs::write(&path, yaml).unwrap();
         // One that others can write is refused, whatever the caller's umask.
@@ -172,14 +222,26 @@ impl World {
     /// What the runtime still has of this home, in words.
     pub(crate) fn left_in_runtime(&self) -> Vec<String> {
         let home = Home::open(&self.home()).unwrap().id().clone();
-        let found = on(self.runtime, async |runtime| runtime.find(&home).await);
+        let found = self.on(async |runtime| runtime.find(&home).await);
         found.iter().map(|found| format!("{found:?}")).collect()
     }
 
     /// Removes the environment's container without a word to us.
     pub(crate) fn remove_behind_our_back(&self, container: &str) {
         let id = statefork_runtime::ContainerId::new(container);
-        on(self.runtime, async |runtime| runtime.remove(&id).await);
+        self.on(async |runtime| runtime.remove(&id).await);
+    }
+
+    /// Runs work on the runtime, without the command line.
+    pub(crate) fn on<T>(
+        &self,
+        work: impl AsyncFnOnce(&dyn Runtime) -> statefork_runtime::Result<T>,
+    ) -> T {
+        let options = RuntimeOptions {
+            socket: self.daemon.as_ref().map(Daemon::socket),
+            ..RuntimeOptions::default()
+        };
+        on(self.runtime, &options, work)
     }
 }
 
@@ -194,8 +256,15 @@ impl Drop for World {
         }
         // Never up, or purged by the test itself.
         assert!(matches!(ended.code, 0 | 3), "{}", ended.stderr);
-        assert_eq!(self.left_in_runtime(), [""; 0]);
+        // The home's last environment.
+        if Arc::strong_count(&self.folder) == 1 {
+            assert_eq!(self.left_in_runtime(), [""; 0]);
+        }
     }
+}
+
+fn new_name() -> String {
+    format!("t{:08x}x", rand::random::<u32>())
 }
 
 /// target-app, at the branch's address.
@@ -245,6 +314,18 @@ impl App {
     }
 }
 
+/// Adds a branch without a container at a revision.
+pub(crate) fn add_branch(world: &World, name: &str, revision: &str) {
+    let head = text(&world.json(&["show", revision])["id"]);
+    let store = rusqlite::Connection::open(world.home().join("store.sqlite")).unwrap();
+    let added = store.execute(
+        "INSERT INTO branches (environment, name, head, ports, created_at)
+         SELECT environment, ?1, position, '[]', created_at FROM snapshots WHERE id = ?2",
+        (name, head),
+    );
+    assert_eq!(added.unwrap(), 1);
+}
+
 /// Waits for a process, up to the limit of every command.
 pub(crate) fn ended(child: Child) -> Ended {
     let pid = rustix::process::Pid::from_child(&child);
@@ -269,6 +350,15 @@ pub(crate) fn ended(child: Child) -> Ended {
     }
 }
 
+/// Waits until something is there.
+pub(crate) fn wait_for(limit: Duration, mut there: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !there() {
+        assert!(begun.elapsed() < limit, "it does not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Sends a process a signal.
 pub(crate) fn signal(child: &Child, signal: rustix::process::Signal) {
     rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
@@ -282,15 +372,14 @@ pub(crate) fn text(value: &Value) -> String {
         .to_owned()
 }
 
-/// Runs work on a runtime, without the command line.
-pub(crate) fn on<T>(
+fn on<T>(
     runtime: &str,
+    options: &RuntimeOptions,
     work: impl AsyncFnOnce(&dyn Runtime) -> statefork_runtime::Result<T>,
 ) -> T {
-    let options = RuntimeOptions::default();
     let runtime: Box<dyn Runtime> = match runtime {
-        "docker" => Box::new(statefork_docker::open(&options).unwrap()),
-        "podman" => Box::new(statefork_podman::open(&options).unwrap()),
+        "docker" => Box::new(statefork_docker::open(options).unwrap()),
+        "podman" => Box::new(statefork_podman::open(options).unwrap()),
         other => panic!("there is no runtime {other}"),
     };
     tokio::runtime::Builder::new_current_thread()
@@ -307,26 +396,38 @@ fn provide_images(runtime: &str) {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let lock = std::fs::File::create(target.join(format!("images-{runtime}.lock"))).unwrap();
     lock.lock().unwrap();
-    for (name, variable, file) in [
-        (BUSYBOX, "STATEFORK_TEST_IMAGE", "busybox.tar"),
-        (APP, "STATEFORK_TEST_APP", "target-app.tar"),
-    ] {
-        let archive = std::env::var_os(variable)
-            .map_or_else(|| target.join("../xtask").join(file), PathBuf::from);
-        on(runtime, async |runtime| {
-            if runtime.inspect_image(name).await?.is_none() {
-                let file = tokio::fs::File::open(&archive).await;
-                let file = file.unwrap_or_else(|error| {
-                    panic!(
-                        "{}: {error}; `cargo xtask image` makes it",
-                        archive.display()
-                    )
-                });
-                runtime
-                    .import_image(ReaderStream::new(file).boxed())
-                    .await?;
-            }
-            Ok(())
-        });
+    on(runtime, &RuntimeOptions::default(), async |runtime| {
+        provide(runtime, BUSYBOX).await?;
+        provide(runtime, APP).await
+    });
+}
+
+/// Imports an image where the runtime lacks it.
+async fn provide(runtime: &dyn Runtime, name: &str) -> statefork_runtime::Result<()> {
+    if runtime.inspect_image(name).await?.is_some() {
+        return Ok(());
     }
+    let (variable, file) = match name {
+        BUSYBOX => ("STATEFORK_TEST_IMAGE", "busybox.tar"),
+        _ => ("STATEFORK_TEST_APP", "target-app.tar"),
+    };
+    let archive = std::env::var_os(variable).map_or_else(
+        || {
+            Path::new(env!("CARGO_TARGET_TMPDIR"))
+                .join("../xtask")
+                .join(file)
+        },
+        PathBuf::from,
+    );
+    let file = tokio::fs::File::open(&archive).await;
+    let file = file.unwrap_or_else(|error| {
+        panic!(
+            "{}: {error}; `cargo xtask image` makes it",
+            archive.display()
+        )
+    });
+    runtime
+        .import_image(ReaderStream::new(file).boxed())
+        .await?;
+    Ok(())
 }

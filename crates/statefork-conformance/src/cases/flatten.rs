@@ -31,9 +31,11 @@ pub(super) const CASES: &[Case] = cases![Capture:
 async fn grow(f: &Fixture, from: &Capture, line: &str) -> Outcome<Capture> {
     let container = f.launch_from(from, f.spec(line)).await?;
     check_eq!(f.exit(&container).await?, Some(0), "{line:?} ended with");
-    let capture = f.capture(&container).await?;
+    let captured = f.capture_as(&container.id, &f.capture_request()).await?;
     f.runtime().remove(&container.id).await?;
-    Ok(capture)
+    let layers = f.runtime().layers(&captured.capture).await?;
+    check_eq!(captured.layers, layers, "its layers by its own account");
+    Ok(captured.capture)
 }
 
 /// The same for a script of the image's shell.
@@ -51,7 +53,10 @@ async fn grow_by_script(f: &Fixture, from: &Capture, script: &str) -> Outcome<Ca
 
 async fn flatten(f: &Fixture, capture: &Capture) -> Outcome<Capture> {
     let request = f.flatten_request(&f.base());
-    Ok(f.flatten_as(capture, &request).await?.capture)
+    let flattened = f.flatten_as(capture, &request).await?;
+    let layers = f.runtime().layers(&flattened.capture).await?;
+    check_eq!(flattened.layers, layers, "its layers by its own account");
+    Ok(flattened.capture)
 }
 
 async fn a_long_chain_is_flattened(f: &Fixture) -> Outcome {

@@ -181,6 +181,7 @@ fn capture(
         .map(|image| image.config.clone())
         .ok_or_else(|| images::not_found(&image))?;
     config.labels.extend(request.labels.clone());
+    let count = u32::try_from(layers.len()).unwrap_or(u32::MAX);
     let number = state.issue();
     let id = images::image_id(&[b"capture", &number.to_le_bytes()]);
     state.images.insert(
@@ -200,6 +201,7 @@ fn capture(
         Captured {
             capture,
             size_bytes,
+            layers: count,
         },
         paused,
     ))
@@ -252,6 +254,7 @@ fn flatten(
     }
     let mut config = stored.config.clone();
     config.labels.extend(request.labels.clone());
+    let count = u32::try_from(layers.len()).unwrap_or(u32::MAX);
     let id = images::image_id(&[b"flatten", &state.issue().to_le_bytes()]);
     let flattened = StoredImage {
         names: BTreeSet::from([name]),
@@ -266,6 +269,7 @@ fn flatten(
     Ok(Captured {
         capture: capture.write(),
         size_bytes,
+        layers: count,
     })
 }
 

@@ -391,7 +391,9 @@ impl Environment {
             command,
             timeout: self.options.lock_timeout,
         };
-        let mut outcome = self.options.cancel.or(Lock::acquire(request)).await;
+        let gate = self.home.environment_gate(&self.name, self.runtime.name());
+        let lock = Lock::acquire_in_turn(request, gate);
+        let mut outcome = self.options.cancel.or(lock).await;
         if let Err(CoreError::Locked { holder, .. }) = &mut outcome
             && holder.is_none()
         {

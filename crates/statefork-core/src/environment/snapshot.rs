@@ -234,8 +234,6 @@ impl Environment {
 
 /// Of 125 layers, the last 25 are for what is captured before a chain is flattened.
 const RESERVE: u32 = 5;
-/// How often a chain is looked at on its way to the limit.
-const LOOKS: u32 = 16;
 
 impl Environment {
     /// Near the runtime's limit of layers, a capture with the same files and few of them takes the
@@ -251,12 +249,7 @@ impl Environment {
             return Ok(captured);
         };
         let flattened = async {
-            // A snapshot adds a layer at the most, so that not each one has to be looked at.
-            let count = self.store().snapshot_count(live.record.number)?;
-            if count % u64::from((limit / LOOKS).max(1)) != 0 {
-                return Ok(None);
-            }
-            let layers = self.runtime.layers(&captured.capture).await?;
+            let layers = captured.layers;
             if layers <= limit - limit / RESERVE {
                 return Ok(None);
             }

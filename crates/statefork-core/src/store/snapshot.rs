@@ -88,15 +88,6 @@ impl Store {
         })
     }
 
-    /// How many snapshots an environment has.
-    pub(crate) fn snapshot_count(&self, environment: i64) -> Result<u64> {
-        let count: i64 = self
-            .lock()
-            .prepare_cached("SELECT COUNT(*) FROM snapshots WHERE environment = ?1")?
-            .query_row([environment], |row| row.get(0))?;
-        Ok(count.unsigned_abs())
-    }
-
     /// The root of an environment's graph.
     pub(crate) fn base(&self, environment: i64) -> Result<Snapshot> {
         let id: String = self.lock().query_row(

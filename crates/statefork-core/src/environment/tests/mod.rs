@@ -305,6 +305,24 @@ async fn other_settings_are_refused_unless_the_container_is_made_anew() {
 }
 
 #[tokio::test]
+async fn a_chain_whose_former_snapshots_go_has_no_end_either() {
+    let world = World::on(FakeRuntime::new().with_layer_limit(64));
+    world.up(app()).await;
+    // There are never more than four snapshots, however long the chain is.
+    for number in 1..=120 {
+        let content = number.to_string();
+        assert_eq!(world.run(&["write", "/file", &content]).await, 0);
+        let step = SnapshotRequest::default();
+        world.environment.step(&step).await.unwrap();
+        if number > 2 {
+            world.environment.remove_snapshot("HEAD^").await.unwrap();
+        }
+    }
+    let live = world.live().await;
+    assert_eq!(world.file(&live, "/file").as_deref(), Some("120"));
+}
+
+#[tokio::test]
 async fn a_chain_has_no_end() {
     let world = World::on(FakeRuntime::new().with_layer_limit(5));
     world.up(app()).await;

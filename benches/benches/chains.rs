@@ -1,0 +1,77 @@
+//! What a long chain costs: steps in a row past the runtime's limit of layers, then restores of the
+//! first, the middle and the last of them in turn.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use statefork_benches::{Fixture, Series, available};
+use statefork_core::environment::{RestoreRequest, SnapshotRequest};
+use statefork_runtime::Phase;
+
+/// How long the chain gets, and how often each of the three is restored.
+struct Size {
+    chain: usize,
+    rounds: usize,
+}
+
+fn main() -> Result<()> {
+    // What `cargo bench -- --test` asks for: does it work?
+    let size = match std::env::args().any(|argument| argument == "--test") {
+        true => Size {
+            chain: 3,
+            rounds: 1,
+        },
+        false => Size {
+            chain: 300,
+            rounds: 10,
+        },
+    };
+    let runtime = tokio::runtime::Runtime::new().context("start an async runtime")?;
+    println!("chain of {} | n | ms: median (min to max)", size.chain);
+    for available in runtime.block_on(available())? {
+        let name = available.runtime.name();
+        let fixture = runtime.block_on(Fixture::up(&available))?;
+        let measured = runtime.block_on(measure(name, &fixture, &size));
+        runtime.block_on(fixture.down())?;
+        measured?;
+    }
+    Ok(())
+}
+
+async fn measure(name: &str, fixture: &Fixture, size: &Size) -> Result<()> {
+    let environment = &fixture.environment;
+    let mut ids = Vec::new();
+    let mut steps = Vec::new();
+    let mut flattened = Series::default();
+    for _ in 0..size.chain {
+        let step = environment.step(&SnapshotRequest::default()).await?;
+        ids.push(step.snapshot.id.to_string());
+        steps.push(step.timing.duration);
+        let flatten = |&&(phase, _): &&(Phase, Duration)| phase == Phase::Flatten;
+        if let Some((_, duration)) = step.timing.phases.iter().find(flatten) {
+            flattened.push(*duration);
+        }
+    }
+    let tenth = size.chain.div_ceil(10);
+    let first: Series = steps[..tenth].iter().copied().collect();
+    let last: Series = steps[size.chain - tenth..].iter().copied().collect();
+    println!("{name} step, the first {tenth} | {first}");
+    println!("{name} step, the last {tenth} | {last}");
+    println!("{name} flattening | {flattened}");
+
+    let numbers = [1, size.chain.div_ceil(2), size.chain];
+    let mut restores = [(); 3].map(|()| Series::default());
+    for _ in 0..size.rounds {
+        for (number, restores) in numbers.iter().zip(&mut restores) {
+            let to = RestoreRequest::to(&ids[number - 1]);
+            restores.push(environment.restore(&to).await?.timing.duration);
+        }
+    }
+    for (number, restores) in numbers.iter().zip(&restores) {
+        println!("{name} restore of {number} | {restores}");
+    }
+    let [first, _, last] = &restores;
+    let ratio = last.median_ms() / first.median_ms();
+    println!("{name} restore, the last to the first | {ratio:.2}");
+    Ok(())
+}
