@@ -28,6 +28,15 @@ impl ProcessIdentity {
         })
     }
 
+    /// No process: it runs in no boot.
+    pub(crate) fn nobody() -> Self {
+        Self {
+            boot: String::new(),
+            pid: 0,
+            started: 0,
+        }
+    }
+
     /// Whether it still runs. What cannot be read does not, nor does one whose parent has not
     /// reaped it yet: it holds nothing any more, and who waited for its locks must find it dead.
     pub fn is_alive(&self) -> bool {
