@@ -133,10 +133,11 @@ pub(crate) fn run_enclosed(task: &Enclosed) -> Result<()> {
     with_daemons(&layout, &[task.runtime], || {
         let engine = Engine::new(&layout, task.runtime);
         let held = holds(task, &layout, &engine);
-        if held.is_err() {
-            enclosure::thaw();
+        match (held, enclosure::end_containers()) {
+            (Ok(()), ended) => ended,
+            (Err(error), Ok(())) => Err(error),
+            (Err(error), Err(ending)) => Err(error.context(format!("{ending:#}"))),
         }
-        held
     })
 }
 

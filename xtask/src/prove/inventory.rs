@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::census::Census;
+use crate::daemons::identity::Identity;
 use crate::daemons::{Kind, Layout, is_exec_monitor};
 use crate::engine::Engine;
 
@@ -180,26 +181,63 @@ fn links() -> Result<Vec<String>> {
     Ok(names.map(|name| name.trim().to_owned()).collect())
 }
 
-/// How many descriptors are open in all processes of this namespace, by the name of their program;
-/// without Podman's monitors of exec sessions, which go by themselves, later.
+/// The process that waits in a new container for its start.
+const WAITING: &str = "runc:[2:INIT]";
+
+/// Descriptors that containerd has open for each of its shims.
+const FOR_A_SHIM: u64 = 3;
+
+/// How many descriptors are open in all processes of this namespace, by the name of their program.
+///
+/// Two things are not counted. Podman's monitors of exec sessions go by themselves, minutes later. And
+/// where a daemon was killed while it started a container, a later one takes the container for one
+/// that was never started: it removes it, but not the process that waits for its start, nor the
+/// monitor or shim of that. Their containers are gone by then: nobody can remove them over the API.
 fn descriptors() -> Result<BTreeMap<String, u64>> {
     let mut open = BTreeMap::new();
-    for entry in fs::read_dir("/proc").context("list the processes")? {
-        let process = entry?.path();
+    let mut lost_shims = 0;
+    for process in entries(Path::new("/proc"))? {
         // One that ends meanwhile has none.
-        let (Ok(name), Ok(line), Ok(descriptors)) = (
-            fs::read_to_string(process.join("comm")),
+        let (Ok(line), Ok(descriptors)) = (
             fs::read_to_string(process.join("cmdline")),
             fs::read_dir(process.join("fd")),
         ) else {
             continue;
         };
-        if is_exec_monitor(&line.split('\0').collect::<Vec<_>>()) {
+        let name = name(&process);
+        let is_shim = name == "containerd-shim";
+        let children = children(&process);
+        let is_lost = children.iter().any(|child| child == WAITING)
+            || name == WAITING
+            || is_shim && children.is_empty();
+        if is_lost || is_exec_monitor(&line.split('\0').collect::<Vec<_>>()) {
+            lost_shims += u64::from(is_shim);
             continue;
         }
-        *open.entry(name.trim().to_owned()).or_default() += descriptors.count() as u64;
+        *open.entry(name).or_default() += descriptors.count() as u64;
+    }
+    if let Some(containerd) = open.get_mut("containerd") {
+        *containerd = containerd.saturating_sub(lost_shims * FOR_A_SHIM);
     }
     Ok(open)
+}
+
+fn name(process: &Path) -> String {
+    let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// The names of a process's children.
+fn children(process: &Path) -> Vec<String> {
+    let pid = process
+        .file_name()
+        .and_then(|name| name.to_str()?.parse().ok());
+    let process = pid.and_then(Identity::of);
+    let children = process
+        .map(|process| process.children())
+        .unwrap_or_default();
+    let names = children.iter().map(|child| format!("/proc/{}", child.pid));
+    names.map(|process| name(Path::new(&process))).collect()
 }
 
 /// What is on disk.

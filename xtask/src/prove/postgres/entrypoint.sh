@@ -10,6 +10,9 @@ if [ ! -e "$PGDATA" ]; then
     mv "$PGDATA.new" "$PGDATA"
 fi
 
-# Checkpoints often: a capture is to meet one now and then. fsync and synchronous_commit stay on.
+# Checkpoints often: a capture is to meet one now and then. fsync and synchronous_commit stay on. Before
+# it recovers from a crash, PostgreSQL would open each file for writing to sync it, which in a container
+# copies it; one call for the whole file system does as well.
 exec postgres -c listen_addresses='*' -c unix_socket_directories= -c jit=off \
-    -c shared_buffers=16MB -c min_wal_size=2MB -c max_wal_size=8MB -c checkpoint_timeout=30s
+    -c recovery_init_sync_method=syncfs -c shared_buffers=16MB \
+    -c min_wal_size=2MB -c max_wal_size=8MB -c checkpoint_timeout=30s
