@@ -194,7 +194,7 @@ const FOR_A_SHIM: u64 = 3;
 /// that was never started: it removes it, but not the process that waits for its start, nor the
 /// monitor or shim of that. Their containers are gone by then: nobody can remove them over the API.
 fn descriptors() -> Result<BTreeMap<String, u64>> {
-    let mut open = BTreeMap::new();
+    let mut open: BTreeMap<String, u64> = BTreeMap::new();
     let mut lost_shims = 0;
     for process in entries(Path::new("/proc"))? {
         // One that ends meanwhile has none.
