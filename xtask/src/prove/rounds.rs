@@ -11,7 +11,7 @@ use super::client::Writer;
 use super::journal::Journal;
 use super::stage::Stage;
 use super::victim::Victim;
-use crate::daemons::{self, Layout};
+use crate::daemons::{self, Kind, Layout};
 use crate::interrupt;
 
 /// The application answers so soon after the command was killed, without any further one.
@@ -116,7 +116,7 @@ impl<'a> Rounds<'a> {
             true => "step",
             false => "snapshot",
         };
-        let victim = self.victims[0].draw(&mut self.chance);
+        let victim = self.draw(0, verb);
         let first = self.writer.journal().mark();
         let mut told = verb.to_owned();
         let mut messages = Vec::new();
@@ -157,6 +157,17 @@ impl<'a> Rounds<'a> {
         Ok(told)
     }
 
+    /// Who is killed during a command.
+    ///
+    /// Podman's service is spared while it starts or removes a container: killed there, it forgets
+    /// what it had mounted and started, and a later one cannot remove the container any more (`rm`
+    /// ends with "device or resource busy", and its storage keeps the image in use), whoever asks.
+    fn draw(&mut self, deck: usize, verb: &str) -> Option<Victim> {
+        let drawn = self.victims[deck].draw(&mut self.chance);
+        let spared = self.stage.runtime == Kind::Podman && verb != "snapshot";
+        drawn.filter(|victim| !(spared && *victim == Victim::Daemon))
+    }
+
     /// Notes the snapshot with this message, if there is one.
     fn remember(&mut self, message: String, holds: Bounds) -> Result<()> {
         let listed = self.stage.json(&["list"])?;
@@ -180,7 +191,7 @@ impl<'a> Rounds<'a> {
         let target = chosen.context("there is no snapshot")?.clone();
         let mut told = format!("restore of {:?}", target.message);
         let since = self.writer.journal().mark();
-        if let Some(victim) = self.victims[1].draw(&mut self.chance) {
+        if let Some(victim) = self.draw(1, "restore") {
             told += &self.kill_during(victim, &["restore", &target.id])?;
             told += ", again";
         }
