@@ -24,6 +24,7 @@ use crate::process::{command, find_program, is_root};
 use identity::Identity;
 pub(crate) use layout::{Kind, Layout};
 use record::Record;
+pub(crate) use remains::is_exec_monitor;
 
 /// How long a daemon may take until it answers.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -152,11 +153,37 @@ fn bring_up(layout: &Layout, kind: Kind) -> Result<bool> {
         );
     }
     layout.remove_stale_pid_files(kind)?;
-    start(layout, kind, former).with_context(|| format!("failed to start {kind}"))?;
+    let begun = Instant::now();
+    let pid = start(layout, kind, former).with_context(|| format!("failed to start {kind}"))?;
+    println!(
+        "{kind}: started as process {pid}, answers on {} after {:.1} s, log {}",
+        socket.display(),
+        begun.elapsed().as_secs_f64(),
+        layout.log(kind).display()
+    );
     Ok(true)
 }
 
-fn start(layout: &Layout, kind: Kind, former: Option<Record>) -> Result<()> {
+/// Kills a daemon that [`with_daemons`] has started.
+pub(crate) fn kill(layout: &Layout, kind: Kind) -> Result<()> {
+    let record = Record::load(layout, kind)?.context("it was not started by us")?;
+    record.daemon.kill()?;
+    // dockerd takes its containerd along: its next one would find this one's socket.
+    record
+        .containerd
+        .map_or(Ok(()), |containerd| containerd.kill())
+}
+
+/// Starts a daemon again that was killed, and waits until it answers.
+pub(crate) fn revive(layout: &Layout, kind: Kind) -> Result<()> {
+    let former = Record::load(layout, kind)?;
+    layout.remove_stale_pid_files(kind)?;
+    start(layout, kind, former).with_context(|| format!("failed to start {kind} again"))?;
+    Ok(())
+}
+
+/// Returns the daemon's pid once it answers.
+fn start(layout: &Layout, kind: Kind, former: Option<Record>) -> Result<i32> {
     let begun = Instant::now();
     let socket = layout.socket(kind);
     let log = layout.log(kind);
@@ -209,13 +236,7 @@ fn start(layout: &Layout, kind: Kind, former: Option<Record>) -> Result<()> {
     }
     record.containerd = layout.containerd(kind);
     record.save(layout, kind)?;
-    println!(
-        "{kind}: started as process {pid}, answers on {} after {:.1} s, log {}",
-        socket.display(),
-        begun.elapsed().as_secs_f64(),
-        log.display()
-    );
-    Ok(())
+    Ok(pid)
 }
 
 fn take_down(layout: &Layout, kind: Kind, record: &Record) -> Result<()> {

@@ -5,18 +5,17 @@ mod application;
 mod stage;
 mod story;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
-use cargo_metadata::MetadataCommand;
+use anyhow::Result;
 
 use crate::census::Census;
 use crate::daemons::{Kind, Layout, with_daemons};
 use crate::engine::{Engine, with_images};
-use crate::image::{TARGET_APP, images, usual_dir, workspace};
-use crate::interrupt::{self, Heed};
-use crate::process::{command, display};
+use crate::image::{TARGET_APP, images, usual_dir};
+use crate::interrupt;
+use crate::program;
 use crate::setup::setup;
 use stage::Stage;
 
@@ -38,7 +37,7 @@ pub(crate) fn run_command(args: &Args) -> Result<()> {
          that are missing, starts their daemons if they do not run, and takes away what it made,\n\
          except for installed packages and what lies in target/.\n"
     );
-    let program = build()?;
+    let program = program::build()?;
     setup(false)?;
     interrupt::check()?;
     let archives = images(&usual_dir(), false)?;
@@ -71,29 +70,8 @@ pub(crate) fn run_command(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Builds `statefork` and its helper, unoptimised: what takes time here is the runtime's work.
-fn build() -> Result<PathBuf> {
-    let metadata = MetadataCommand::new()
-        .manifest_path(workspace().join("Cargo.toml"))
-        .no_deps()
-        .exec()
-        .context("failed to find the target directory")?;
-    let mut cargo = command("cargo");
-    cargo
-        .args(["build", "--package", "statefork-cli"])
-        .current_dir(workspace());
-    println!("$ {}", display(&cargo));
-    let status = interrupt::run(&mut cargo, Heed::Interrupts)?;
-    interrupt::check()?;
-    if !status.success() {
-        bail!("`{}` ended with {status}", display(&cargo));
-    }
-    let program = metadata.target_directory.join("debug/statefork");
-    Ok(program.into_std_path_buf())
-}
-
 /// Tells the story on one runtime, and takes the environment away whatever happens.
-fn show(program: &std::path::Path, layout: &Layout, engine: &Engine) -> Result<()> {
+fn show(program: &Path, layout: &Layout, engine: &Engine) -> Result<()> {
     let stage = Stage::set(program, layout, engine)?;
     let told = story::tell(&stage);
     if told.is_ok() {

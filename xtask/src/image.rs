@@ -1,8 +1,11 @@
-//! `cargo xtask image`: the archives of the images that the tests and the demonstration use. Both
-//! are docker-archives; every runtime imports the same bytes.
+//! `cargo xtask image`: the archives of the images that the tests, the demonstration and the proof
+//! use. All are docker-archives; every runtime imports the same bytes.
 
 mod archive;
 mod busybox;
+mod debian;
+mod dockerfile;
+mod postgres;
 mod target_app;
 
 use std::fs::{self, File};
@@ -14,10 +17,14 @@ use sha2::{Digest, Sha256};
 use crate::process::step;
 use archive::hex;
 pub(crate) use busybox::TAG as BUSYBOX;
+pub(crate) use postgres::TAG as POSTGRES;
 pub(crate) use target_app::TAG as TARGET_APP;
 
 /// To be raised when the way the archives are made changes.
 const RECIPE: &str = "1";
+
+/// Debian's packages that were downloaded, beside the archives.
+const PACKAGES: &str = "debs";
 
 /// Arguments of `cargo xtask image`.
 #[derive(clap::Args)]
@@ -57,37 +64,58 @@ impl Archives {
 pub(crate) fn run_command(args: &Args) -> Result<()> {
     let out = args.out.clone().unwrap_or_else(usual_dir);
     let archives = images(&out, args.force)?;
-    for archive in [&archives.target_app, &archives.busybox] {
+    let postgres = postgres(&out, args.force)?;
+    for archive in [&archives.target_app, &archives.busybox, &postgres] {
         let bytes = fs::metadata(archive)?.len();
         println!("{} {:.1} MB", archive.display(), bytes as f64 / 1e6);
     }
     Ok(())
 }
 
-/// Makes both archives, unless what they are made from is unchanged.
+/// Makes the archives of target-app and of the small image, unless what they are made from is
+/// unchanged.
 pub(crate) fn images(out: &Path, force: bool) -> Result<Archives> {
-    fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
-    let out = &out.canonicalize()?;
-    let lock = File::create(out.join(".lock"))?;
-    // Held until the end: two builds at once would remove each other's temporary directory.
-    lock.lock()?;
-    let archives = Archives::in_dir(out);
+    let out = &directory(out)?;
     let scratch = Scratch::new(out)?;
+    let archives = Archives::in_dir(out);
     let sources = workspace().join("target-app");
-    let cache = out.join("debs");
-    let mut inputs = vec![archive::architecture().as_bytes().to_vec()];
-    for file in target_app::SOURCES {
-        let path = sources.join(file);
-        inputs.push(fs::read(&path).with_context(|| format!("read {}", path.display()))?);
-    }
+    let inputs = inputs(&sources, &target_app::SOURCES)?;
     refresh(&archives.target_app, force, &inputs, &scratch, |next| {
-        target_app::build(&sources, &cache, &scratch.0, next)
+        target_app::build(&sources, &out.join(PACKAGES), scratch.path(), next)
     })?;
     let program = busybox::program()?;
     refresh(&archives.busybox, force, &[&program], &scratch, |next| {
-        busybox::build(&scratch.0, next, &program)
+        busybox::build(scratch.path(), next, &program)
     })?;
     Ok(archives)
+}
+
+/// Makes the archive of the database, unless what it is made from is unchanged.
+pub(crate) fn postgres(out: &Path, force: bool) -> Result<PathBuf> {
+    let out = &directory(out)?;
+    let scratch = Scratch::new(out)?;
+    let archive = out.join("postgres.tar");
+    let sources = workspace().join("xtask/src/prove/postgres");
+    let inputs = inputs(&sources, &postgres::SOURCES)?;
+    refresh(&archive, force, &inputs, &scratch, |next| {
+        postgres::build(&sources, &out.join(PACKAGES), scratch.path(), next)
+    })?;
+    Ok(archive)
+}
+
+fn directory(out: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
+    Ok(out.canonicalize()?)
+}
+
+/// What an archive is made from: these files, for this kind of machine.
+fn inputs(sources: &Path, names: &[&str]) -> Result<Vec<Vec<u8>>> {
+    let mut inputs = vec![archive::architecture().as_bytes().to_vec()];
+    for name in names {
+        let path = sources.join(name);
+        inputs.push(fs::read(&path).with_context(|| format!("read {}", path.display()))?);
+    }
+    Ok(inputs)
 }
 
 /// Builds an archive if its inputs differ from those of the archive that is there. The archive
@@ -110,7 +138,7 @@ fn refresh(
         println!("image: {name} is up to date");
         return Ok(());
     }
-    let next = scratch.0.join(&*name);
+    let next = scratch.path().join(&*name);
     step(&format!("image: make {name}"), || build(&next))
         .with_context(|| format!("failed to make {name}"))?;
     let length = length(&next)?;
@@ -138,23 +166,33 @@ pub(crate) fn workspace() -> PathBuf {
 
 /// A temporary directory beside the archives, removed at the end; one that a killed build has
 /// left is removed at the start of the next.
-struct Scratch(PathBuf);
+struct Scratch {
+    dir: PathBuf,
+    /// Held until the end: two builds at once would remove each other's directory.
+    _lock: File,
+}
 
 impl Scratch {
     fn new(out: &Path) -> Result<Self> {
+        let lock = File::create(out.join(".lock"))?;
+        lock.lock()?;
         let dir = out.join(".build");
         if dir.exists() {
             fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
         }
         fs::create_dir(&dir)?;
-        Ok(Self(dir))
+        Ok(Self { dir, _lock: lock })
+    }
+
+    fn path(&self) -> &Path {
+        &self.dir
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            println!("image: {} stays: {error}", self.0.display());
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            println!("image: {} stays: {error}", self.dir.display());
         }
     }
 }

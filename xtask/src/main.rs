@@ -1,4 +1,4 @@
-//! Set-up, daemons, images, tests and demonstration of the workspace, as `cargo xtask COMMAND`.
+//! Set-up, daemons, images, tests, demonstration and proof of the workspace, as `cargo xtask COMMAND`.
 
 mod census;
 mod daemons;
@@ -8,6 +8,8 @@ mod http;
 mod image;
 mod interrupt;
 mod process;
+mod program;
+mod prove;
 mod setup;
 mod test;
 mod tidy;
@@ -33,6 +35,10 @@ enum Command {
     Test(test::Args),
     /// Show the main job on a real application, step by step, and check each claim.
     Demo(demo::Args),
+    /// Prove on a database that nothing is lost and nothing is left, whatever is killed.
+    Prove(prove::Args),
+    #[command(name = prove::ENCLOSED, hide = true)]
+    ProveEnclosed(prove::Enclosed),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +48,8 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::tidy(),
         Command::Test(args) => test::run_command(&args),
         Command::Demo(args) => demo::run_command(&args),
+        Command::Prove(args) => prove::run_command(&args),
+        Command::ProveEnclosed(task) => prove::run_enclosed(&task),
         Command::Daemons(command) => daemons::run_command(&command),
     };
     match result {

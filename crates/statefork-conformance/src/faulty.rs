@@ -74,13 +74,15 @@ pub struct FaultyRuntime {
     halt: Mutex<Option<Halt>>,
 }
 
-/// Where a caller is cut off, as if its process had died there.
+/// Where a caller is cut off, as if its process or the daemon had died there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Halt {
     /// Calls, of whatever method, that still work.
     left: usize,
     /// Whether the call at which it ends is still done.
     done: bool,
+    /// Whether the caller is told.
+    told: bool,
 }
 
 impl FaultyRuntime {
@@ -96,10 +98,24 @@ impl FaultyRuntime {
     /// After `calls` more calls, of whatever method, none is answered any more; the first of these
     /// is done all the same if `done`.
     pub fn halt_after(&self, calls: usize, done: bool) {
-        *self.halting() = Some(Halt { left: calls, done });
+        *self.halting() = Some(Halt {
+            left: calls,
+            done,
+            told: false,
+        });
     }
 
-    /// All calls are answered again; whether one was not.
+    /// After `calls` more calls, of whatever method, the runtime cannot be reached any more; the
+    /// first of these is done all the same if `done`.
+    pub fn lose_after(&self, calls: usize, done: bool) {
+        *self.halting() = Some(Halt {
+            left: calls,
+            done,
+            told: true,
+        });
+    }
+
+    /// All calls work again; whether one did not.
     pub fn resume(&self) -> bool {
         self.halting().take().is_some_and(|halt| halt.left == 0)
     }
@@ -108,12 +124,16 @@ impl FaultyRuntime {
         self.halt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this call is the one at which the caller is cut off, and then whether it is done.
-    fn cut_off(&self) -> Option<bool> {
+    /// How the caller is cut off at this call, if it is. Later calls are not done.
+    fn cut_off(&self) -> Option<Halt> {
         let mut halting = self.halting();
         let halt = halting.as_mut()?;
         match halt.left {
-            0 => Some(std::mem::take(&mut halt.done)),
+            0 => {
+                let now = *halt;
+                halt.done = false;
+                Some(now)
+            }
             left => {
                 halt.left = left - 1;
                 None
@@ -142,9 +162,16 @@ impl FaultyRuntime {
         method: Method,
         call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
-        if let Some(done) = self.cut_off() {
-            if done {
+        if let Some(halt) = self.cut_off() {
+            if halt.done {
                 call.await?;
+            }
+            if halt.told {
+                return Err(RuntimeError::Unreachable {
+                    runtime: self.inner.name(),
+                    endpoint: "where it was".to_owned(),
+                    source: "it is gone".into(),
+                });
             }
             return std::future::pending().await;
         }

@@ -375,6 +375,22 @@ impl CoreError {
         }
     }
 
+    /// Whether the operation may have left something half done: undoing failed, or the runtime
+    /// could not be asked any more, which may have done what its answer did not tell.
+    pub(crate) fn leaves_undone(&self) -> bool {
+        match self {
+            Self::Operation { source, .. } => source.leaves_undone(),
+            Self::Cleanup(_) => true,
+            Self::Runtime(error) => matches!(
+                error,
+                RuntimeError::Unreachable { .. }
+                    | RuntimeError::Cleanup { .. }
+                    | RuntimeError::Daemon { status: None, .. }
+            ),
+            _ => false,
+        }
+    }
+
     /// The error that decides: the innermost below operations and clean-ups.
     pub fn root(&self) -> &Self {
         match self {

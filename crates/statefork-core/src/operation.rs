@@ -30,6 +30,7 @@ pub(crate) struct Recorder<'a> {
     seq: i64,
     begun: Instant,
     usable: Option<Duration>,
+    left: bool,
     pub(crate) phases: Phases,
 }
 
@@ -72,6 +73,7 @@ impl<'a> Recorder<'a> {
             seq,
             begun,
             usable: None,
+            left: false,
             phases: Phases::new(),
         })
     }
@@ -106,15 +108,24 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Records the end; a failure keeps its error, which is returned.
+    /// Something is left that the next operation has to take away: this one stays unfinished for
+    /// it, although its person may go on.
+    pub(crate) fn leave_rest(&mut self) {
+        self.left = true;
+    }
+
+    /// Records the end; a failure keeps its error, which is returned. One that may have left
+    /// something half done stays unfinished, so that the next operation recovers it.
     pub(crate) fn finish<T>(self, outcome: Result<T>) -> Result<(T, Timing)> {
         Boundary::Acted.pass();
         let duration = self.begun.elapsed();
         let phases = self.phases.snapshot();
         let error = outcome.as_ref().err().map(error_line);
         let end = Finished {
-            outcome: match outcome {
+            outcome: match &outcome {
+                Ok(_) if self.left => Outcome::Running,
                 Ok(_) => Outcome::Done,
+                Err(error) if error.leaves_undone() => Outcome::Running,
                 Err(_) => Outcome::Failed,
             },
             error: error.as_deref(),

@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The kernel's flag of a process that is ending (`PF_EXITING` in `linux/sched.h`). It is set before
+/// its descriptors close and stays while it waits to be reaped.
+const EXITING: u32 = 0x4;
+
 /// A process, told apart from a later one with the same number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessIdentity {
@@ -20,14 +24,25 @@ impl ProcessIdentity {
         Ok(Self {
             boot: boot_id()?,
             pid,
-            started: start_time(pid)?,
+            started: Stat::read(pid)?.started,
         })
     }
 
-    /// Whether it still runs. What cannot be read does not.
+    /// No process: it runs in no boot.
+    pub(crate) fn nobody() -> Self {
+        Self {
+            boot: String::new(),
+            pid: 0,
+            started: 0,
+        }
+    }
+
+    /// Whether it still runs. What cannot be read does not, nor does one whose parent has not
+    /// reaped it yet: it holds nothing any more, and who waited for its locks must find it dead.
     pub fn is_alive(&self) -> bool {
         boot_id().is_ok_and(|boot| boot == self.boot)
-            && start_time(self.pid).is_ok_and(|started| started == self.started)
+            && Stat::read(self.pid)
+                .is_ok_and(|stat| stat.started == self.started && stat.flags & EXITING == 0)
     }
 }
 
@@ -36,13 +51,29 @@ fn boot_id() -> std::io::Result<String> {
     Ok(text.trim().to_owned())
 }
 
-fn start_time(pid: u32) -> std::io::Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The command's name, field 2, is in parentheses and may hold anything.
-    stat.rsplit_once(')')
-        .and_then(|(_, rest)| rest.split_whitespace().nth(19))
-        .and_then(|field| field.parse().ok())
-        .ok_or_else(|| std::io::Error::other(format!("/proc/{pid}/stat cannot be read")))
+/// What is read of `/proc/PID/stat` (proc(5)).
+struct Stat {
+    /// Field 9.
+    flags: u32,
+    /// Field 22.
+    started: u64,
+}
+
+impl Stat {
+    fn read(pid: u32) -> std::io::Result<Self> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        Self::parse(&text)
+            .ok_or_else(|| std::io::Error::other(format!("/proc/{pid}/stat cannot be read")))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        // The command's name, field 2, is in parentheses and may hold anything.
+        let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+        Some(Self {
+            flags: fields.nth(6)?.parse().ok()?,
+            started: fields.nth(12)?.parse().ok()?,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -58,5 +89,26 @@ mod tests {
             ..this
         };
         assert!(!earlier.is_alive());
+    }
+    #[test]
+    fn one_that_was_killed_is_dead_before_it_is_reaped() {
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = child.id();
+        let process = ProcessIdentity {
+            pid,
+            started: Stat::read(pid).unwrap().started,
+            ..ProcessIdentity::current().unwrap()
+        };
+        assert!(process.is_alive());
+        child.kill().unwrap();
+        // Its output ends when its descriptors close, which is what a shim sees of a command.
+        let mut output = Vec::new();
+        std::io::Read::read_to_end(&mut child.stdout.take().unwrap(), &mut output).unwrap();
+        assert!(!process.is_alive());
+        child.wait().unwrap();
     }
 }

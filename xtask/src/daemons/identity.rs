@@ -48,15 +48,22 @@ impl Identity {
     ///
     /// When it may not be signalled, or outlives SIGKILL by 10 s.
     pub(crate) fn stop(&self, patience: Duration) -> Result<()> {
-        for (signal, patience) in [
-            (Signal::TERM, patience),
-            (Signal::KILL, Duration::from_secs(10)),
-        ] {
-            if !self.signal(signal)? || self.wait(patience) {
-                return Ok(());
-            }
+        if !self.signal(Signal::TERM)? || self.wait(patience) {
+            return Ok(());
         }
-        anyhow::bail!("process {} outlives SIGKILL", self.pid)
+        self.kill()
+    }
+
+    /// Kills the process and waits until it has ended.
+    ///
+    /// # Errors
+    ///
+    /// When it may not be signalled, or outlives SIGKILL by 10 s.
+    pub(crate) fn kill(&self) -> Result<()> {
+        if self.signal(Signal::KILL)? && !self.wait(Duration::from_secs(10)) {
+            anyhow::bail!("process {} outlives SIGKILL", self.pid);
+        }
+        Ok(())
     }
 
     /// The processes that it has started and that still run.

@@ -44,11 +44,22 @@ impl fmt::Display for Kind {
     }
 }
 
+/// Where a set of daemons lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The machine's usual set.
+    Usual,
+    /// In a directory and a network namespace of its own.
+    Apart,
+    /// In a directory of its own; we are in namespaces of our own already.
+    Enclosed,
+}
+
 /// Paths of one set of daemons.
 #[derive(Debug)]
 pub(crate) struct Layout {
     state: PathBuf,
-    apart: bool,
+    place: Place,
 }
 
 impl Layout {
@@ -56,13 +67,25 @@ impl Layout {
     pub(crate) fn new(apart: Option<&Path>) -> Result<Self> {
         Ok(Self {
             state: std::path::absolute(apart.unwrap_or(Path::new(STATE_DIR)))?,
-            apart: apart.is_some(),
+            place: match apart {
+                Some(_) => Place::Apart,
+                None => Place::Usual,
+            },
+        })
+    }
+
+    /// One in a directory, for a process that is in namespaces of its own. Its containers outlive
+    /// their daemon.
+    pub(crate) fn enclosed(state: &Path) -> Result<Self> {
+        Ok(Self {
+            state: std::path::absolute(state)?,
+            place: Place::Enclosed,
         })
     }
 
     /// Whether this is not the machine's usual set.
     pub(crate) fn is_apart(&self) -> bool {
-        self.apart
+        self.place != Place::Usual
     }
 
     /// The state directory.
@@ -92,7 +115,7 @@ impl Layout {
 
     /// The daemon's API socket.
     pub(crate) fn socket(&self, kind: Kind) -> PathBuf {
-        match (self.apart, kind) {
+        match (self.is_apart(), kind) {
             (false, Kind::Docker) => PathBuf::from("/var/run/docker.sock"),
             (false, Kind::Podman) => PathBuf::from("/run/podman/podman.sock"),
             (true, _) => self.state.join(format!("{kind}.sock")),
@@ -104,6 +127,11 @@ impl Layout {
         self.state.join(format!("{kind}.log"))
     }
 
+    /// The data of a daemon that is not of the machine's usual set.
+    pub(crate) fn data(&self, kind: Kind) -> PathBuf {
+        self.state.join(format!("{kind}-data"))
+    }
+
     /// What we remember of the daemon.
     pub(crate) fn record(&self, kind: Kind) -> PathBuf {
         self.state.join(format!("{kind}.json"))
@@ -113,7 +141,7 @@ impl Layout {
     pub(crate) fn command_line(&self, kind: Kind) -> Vec<OsString> {
         let program = find_program(kind.program()).unwrap_or_else(|| kind.program().into());
         let mut line = Vec::new();
-        if self.apart {
+        if self.place == Place::Apart {
             // A second dockerd would otherwise take the first one's bridge and rules for its own.
             // unshare too replaces itself with what it runs, so the pid stays the same.
             line.extend(["unshare", "--net"].map(OsString::from));
@@ -126,14 +154,17 @@ impl Layout {
             Kind::Docker => {
                 // Checkpoints are an experimental feature of the daemon.
                 add(&["--experimental", "--host", &address]);
-                if self.apart {
+                if self.place == Place::Enclosed {
+                    add(&["--live-restore"]);
+                }
+                if self.is_apart() {
                     add(&["--data-root", &dir("docker-data")]);
                     add(&["--exec-root", &dir("docker-exec")]);
                     add(&["--pidfile", &dir("docker.pid")]);
                 }
             }
             Kind::Podman => {
-                if self.apart {
+                if self.is_apart() {
                     add(&["--root", &dir("podman-data")]);
                     add(&["--runroot", &dir("podman-run")]);
                 }
@@ -150,7 +181,7 @@ impl Layout {
 
     /// Where dockerd writes its pid.
     pub(crate) fn docker_pid_file(&self) -> PathBuf {
-        if self.apart {
+        if self.is_apart() {
             self.state.join("docker.pid")
         } else {
             PathBuf::from("/var/run/docker.pid")
@@ -164,7 +195,7 @@ impl Layout {
 
     /// dockerd's directory for what runs.
     pub(crate) fn exec_root(&self) -> PathBuf {
-        if self.apart {
+        if self.is_apart() {
             self.state.join("docker-exec")
         } else {
             PathBuf::from("/var/run/docker")

@@ -115,7 +115,7 @@ impl Layout {
                 && ours
                 && args[0].ends_with("/conmon")
             {
-                let monitors = if args.contains(&"-e") {
+                let monitors = if is_exec_monitor(args) {
                     &mut execs
                 } else {
                     &mut containers
@@ -151,6 +151,14 @@ impl Layout {
         mounts.reverse();
         mounts
     }
+}
+
+/// Whether this is the conmon of an exec session. Podman lets it stay for 5 min after the session has
+/// ended, and even after its container was removed.
+pub(crate) fn is_exec_monitor(args: &[&str]) -> bool {
+    args.first()
+        .is_some_and(|program| program.ends_with("/conmon"))
+        && args.contains(&"-e")
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use serde_json::json;
 
-use super::archive::{self, Layer};
-use crate::process::{command, is_root, retry, run, step};
+use super::archive;
+use super::debian;
+use super::dockerfile::Docker;
+use crate::process::{command, retry, run, step};
 
 /// The tag in the archive.
 pub(crate) const TAG: &str = "localhost/target-app:latest";
@@ -19,40 +21,8 @@ pub(crate) const SOURCES: [&str; 3] = ["Dockerfile", "app.py", "requirements.txt
 /// The base that the Dockerfile names.
 const BASE: &str = "python:3.11-slim-bookworm";
 
-/// Debian's release with the same Python, so that the same wheels fit.
-const SUITE: &str = "bookworm";
+/// Debian's Python is the same, so that the same wheels fit.
 const PYTHON: &str = "3.11";
-const MIRROR: &str = "http://deb.debian.org/debian";
-
-/// How long a registry may take to hand out the base, in seconds.
-const PULL_PATIENCE: &str = "120";
-
-/// Directories whose content belongs to the machine, or is of no use in a container.
-const LEFT_OUT: [&str; 14] = [
-    "boot",
-    "dev",
-    "proc",
-    "run",
-    "sys",
-    "tmp",
-    "usr/share/doc",
-    "usr/share/info",
-    "usr/share/locale",
-    "usr/share/man",
-    "var/cache",
-    "var/lib/apt/lists",
-    "var/log",
-    "var/tmp",
-];
-
-/// Files that debootstrap takes from this machine or that differ from run to run.
-const REMOVED: [&str; 5] = [
-    "etc/hostname",
-    "etc/resolv.conf",
-    "etc/machine-id",
-    "var/lib/dpkg/status-old",
-    "var/lib/dpkg/diversions-old",
-];
 
 /// Writes the archive. `cache` keeps what was downloaded.
 pub(crate) fn build(sources: &Path, cache: &Path, scratch: &Path, archive: &Path) -> Result<()> {
@@ -60,18 +30,12 @@ pub(crate) fn build(sources: &Path, cache: &Path, scratch: &Path, archive: &Path
     step("fetch the wheels of requirements.txt", || {
         retry(3, || fetch_wheels(sources, &wheels))
     })?;
-    if let Some(docker) = Docker::with_base() {
-        return step(&format!("build the Dockerfile on {BASE}"), || {
-            docker.build(sources, &wheels, scratch, archive)
-        });
-    }
-    if !is_root() {
-        bail!("no registry answers, and debootstrap takes root: run this as root");
+    if let Some(docker) = Docker::with_base(BASE) {
+        let context = context(sources, &wheels, scratch)?;
+        return docker.build(&context, TAG, archive);
     }
     let root = scratch.join("root");
-    step(&format!("debootstrap {SUITE} with python3"), || {
-        retry(2, || debootstrap(cache, &root))
-    })?;
+    debian::debootstrap(cache, &root, "python3")?;
     step("install the wheels and the application", || {
         install(sources, &wheels, &root)
     })?;
@@ -106,22 +70,15 @@ fn fetch_wheels(sources: &Path, wheels: &Path) -> Result<()> {
     Ok(())
 }
 
-fn debootstrap(cache: &Path, root: &Path) -> Result<()> {
-    // A first try that failed leaves a half of it.
-    if root.exists() {
-        fs::remove_dir_all(root)?;
+/// What the Dockerfile is built from, with the wheels beside it.
+fn context(sources: &Path, wheels: &Path, scratch: &Path) -> Result<PathBuf> {
+    let context = scratch.join("context");
+    fs::create_dir(&context)?;
+    for file in SOURCES {
+        fs::copy(sources.join(file), context.join(file))?;
     }
-    fs::create_dir_all(cache)?;
-    // In a mount namespace of its own: whatever it mounts below `root` goes when it ends, even by
-    // a signal, and so `root` can be removed without reaching into the host's /proc.
-    run(command("unshare")
-        .args(["--mount", "--propagation", "private", "debootstrap"])
-        .args(["--variant=minbase", "--include=python3"])
-        .arg(format!("--cache-dir={}", cache.display()))
-        .arg(SUITE)
-        .arg(root)
-        .arg(MIRROR))?;
-    Ok(())
+    fs::rename(wheels, context.join("wheels"))?;
+    Ok(context)
 }
 
 fn install(sources: &Path, wheels: &Path, root: &Path) -> Result<()> {
@@ -168,22 +125,11 @@ fn install(sources: &Path, wheels: &Path, root: &Path) -> Result<()> {
         .args(["unchecked-hash", "/app"])
         .arg(format!("/{site}"))
         .arg(format!("/usr/lib/python{PYTHON}")))?;
-    for file in REMOVED {
-        let _ = fs::remove_file(root.join(file));
-    }
-    // Runtimes mount theirs over these.
-    for file in ["etc/hostname", "etc/resolv.conf", "etc/hosts"] {
-        fs::write(root.join(file), "")?;
-    }
     Ok(())
 }
 
 fn pack(scratch: &Path, root: &Path, archive: &Path) -> Result<()> {
-    let mut layer = Layer::create(&scratch.join("target-app-layer.tar"))?;
-    layer.tree(root, &|path| {
-        path.parent()
-            .is_some_and(|parent| LEFT_OUT.iter().any(|dir| parent == Path::new(dir)))
-    })?;
+    let layer = debian::pack(root, &scratch.join("target-app-layer.tar"))?;
     let config = json!({
         "Entrypoint": ["python3", "-m", "uvicorn", "app:app"],
         "Cmd": ["--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "2"],
@@ -198,80 +144,5 @@ fn pack(scratch: &Path, root: &Path, archive: &Path) -> Result<()> {
         "ExposedPorts": {"8000/tcp": {}},
         "StopSignal": "SIGTERM",
     });
-    archive::write(archive, TAG, &config, &layer.finish()?)
-}
-
-/// A Docker daemon that has the base.
-struct Docker {
-    client: PathBuf,
-    had_base: bool,
-}
-
-impl Docker {
-    /// `None` where no daemon answers or the base cannot be had.
-    fn with_base() -> Option<Self> {
-        let client = crate::process::find_program("docker")?;
-        let probe = Self {
-            client,
-            had_base: false,
-        };
-        probe.run(&["version"]).ok()?;
-        let had_base = probe.run(&["image", "inspect", BASE]).is_ok();
-        if !had_base {
-            let pull = step(&format!("pull {BASE}"), || {
-                probe.run(&["pull", "--quiet", BASE])
-            });
-            if let Err(error) = pull {
-                println!(
-                    "  no registry answers: {}",
-                    first_line(&format!("{error:#}"))
-                );
-                return None;
-            }
-        }
-        Some(Self { had_base, ..probe })
-    }
-
-    fn build(&self, sources: &Path, wheels: &Path, scratch: &Path, archive: &Path) -> Result<()> {
-        let context = scratch.join("context");
-        fs::create_dir(&context)?;
-        for file in SOURCES {
-            fs::copy(sources.join(file), context.join(file))?;
-        }
-        fs::rename(wheels, context.join("wheels"))?;
-        // The tag may be in use: it is given back afterwards.
-        let former = self
-            .run(&["image", "inspect", "--format", "{{.Id}}", TAG])
-            .ok();
-        let built = self
-            .run(&["build", "--tag", TAG, text(&context)?])
-            .and_then(|_| self.run(&["save", "--output", text(archive)?, TAG]));
-        let restored = match &former {
-            Some(id) => self.run(&["tag", id.trim(), TAG]),
-            None => self.run(&["image", "rm", TAG]),
-        };
-        if !self.had_base {
-            let _ = self.run(&["image", "rm", BASE]);
-        }
-        built.and(restored)?;
-        Ok(())
-    }
-
-    fn run(&self, args: &[&str]) -> Result<String> {
-        run(command("timeout")
-            .arg(PULL_PATIENCE)
-            .arg(&self.client)
-            .args(args))
-    }
-}
-
-fn text(path: &Path) -> Result<&str> {
-    path.to_str()
-        .with_context(|| format!("the path {} is not UTF-8", path.display()))
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines()
-        .find_map(|line| line.trim().strip_prefix("| "))
-        .unwrap_or(text)
+    archive::write(archive, TAG, &config, &layer)
 }

@@ -124,12 +124,17 @@ impl Environment {
     /// that were. What is gone already is no error, so it can be taken up again.
     pub(super) async fn purge(&self, record: &EnvironmentRecord) -> Result<usize> {
         let snapshots = self.store().snapshots(record.number)?;
+        let objects = self.store().objects(&self.name, self.runtime.name())?;
+        // A container that was left behind holds the image that it runs from.
+        let (containers, others): (Vec<_>, Vec<_>) = objects
+            .into_iter()
+            .partition(|(kind, _)| *kind == ObjectType::Container);
+        self.remove_objects(&containers).await?;
         // What stands on others goes first.
         for snapshot in snapshots.iter().rev() {
             self.runtime.remove_capture(&snapshot.capture).await?;
         }
-        let objects = self.store().objects(&self.name, self.runtime.name())?;
-        self.remove_objects(&objects).await?;
+        self.remove_objects(&others).await?;
         for branch in self.store().branches(record.number)? {
             self.forget_shim(&branch).await?;
         }

@@ -383,11 +383,11 @@ impl Environment {
         Ok(())
     }
 
-    /// Removes the old container. The operation is done by then: what fails is told, and the log
-    /// keeps the object, so that `down --purge` finds it.
+    /// Removes the old container. The operation is done by then: what fails is told, and left to the
+    /// next one.
     async fn remove_retired(
         &self,
-        recorder: &Recorder<'_>,
+        recorder: &mut Recorder<'_>,
         old: Option<(LiveContainer, Container)>,
     ) {
         let Some((live, container)) = old else { return };
@@ -408,6 +408,7 @@ impl Environment {
             Err(error) => Err(error.into()),
         };
         if let Err(error) = forgotten {
+            recorder.leave_rest();
             self.observer().notice(&format!(
                 "the old container {} is left: failed to {error}",
                 container.id.short()

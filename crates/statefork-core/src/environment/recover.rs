@@ -1,4 +1,5 @@
-//! What an operation left whose process died: finished or undone by the next one on its branch.
+//! What an operation left whose process died, or which could not undo what it had done: finished or
+//! undone by the next one on its branch.
 //!
 //! An operation that died before it was published is undone: what it made goes, the container that
 //! it froze or stopped goes on. One that died after is finished: what it no longer needed goes.
@@ -284,7 +285,7 @@ impl Environment {
                 _ => "undone",
             };
             self.observer().notice(&format!(
-                "{kind} (operation {seq}) was cut off when its process ended; it is {what} now"
+                "{kind} (operation {seq}) was cut off; it is {what} now"
             ));
         }
         Ok(())

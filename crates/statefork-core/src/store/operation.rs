@@ -83,7 +83,8 @@ impl Store {
         })
     }
 
-    /// Records how an operation ended.
+    /// Records how an operation ended. With the outcome `running` it did not end: it has no process
+    /// any more, and is one of the [`dead`](Self::dead).
     pub(crate) fn finish_operation(&self, seq: i64, end: &Finished<'_>) -> Result<()> {
         self.finish_with(seq, end, |_| Ok(()))
     }
@@ -99,7 +100,8 @@ impl Store {
             change(transaction)?;
             transaction
                 .prepare_cached(
-                    "UPDATE operations SET outcome = ?2, error = ?3, duration = ?4, usable = ?5
+                    "UPDATE operations SET outcome = ?2, error = ?3, duration = ?4, usable = ?5,
+                         process = iif(?2 = 'running', ?6, process)
                      WHERE seq = ?1",
                 )?
                 .execute((
@@ -108,6 +110,7 @@ impl Store {
                     end.error,
                     micros(end.duration),
                     end.usable.map(micros),
+                    to_json(&ProcessIdentity::nobody())?,
                 ))?;
             let mut insert =
                 transaction.prepare_cached("INSERT INTO phases VALUES (?1, ?2, ?3, ?4)")?;

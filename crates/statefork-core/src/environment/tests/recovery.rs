@@ -14,6 +14,7 @@ use crate::config::{Check, Readiness};
 use crate::environment::{
     Cancel, DownRequest, Environment, Options, RestoreRequest, SnapshotRequest, UpRequest,
 };
+use crate::error::Result;
 use crate::home::Home;
 use crate::model::Outcome;
 use crate::process::ProcessIdentity;
@@ -137,13 +138,18 @@ const OPERATIONS: [&str; 9] = [
 ];
 
 async fn operate(bed: &Bed, operation: &str) {
+    attempt(bed, operation)
+        .await
+        .unwrap_or_else(|error| panic!("{operation}: {error}"));
+}
+
+async fn attempt(bed: &Bed, operation: &str) -> Result<()> {
     let environment = &bed.environment;
     let message = SnapshotRequest {
         message: Some("three".to_owned()),
         ..SnapshotRequest::default()
     };
-    // Whatever comes of it: it may have been cut off before.
-    let outcome = match operation {
+    match operation {
         "snapshot" => environment.snapshot(&message).await.map(drop),
         "step" => environment.step(&message).await.map(drop),
         "restore" | "mounted" => {
@@ -165,8 +171,7 @@ async fn operate(bed: &Bed, operation: &str) {
             environment.down(request).await.map(drop)
         }
         other => panic!("there is no operation {other}"),
-    };
-    outcome.unwrap_or_else(|error| panic!("{operation}: {error}"));
+    }
 }
 
 // The clock does not wait for what hangs.
@@ -190,9 +195,35 @@ async fn death_at_any_call_of_any_operation_is_recovered() {
                     continue;
                 }
                 cut += 1;
+                bed.bury();
                 recovered(&bed, operation, calls, done).await;
             }
             assert!(cut > 0, "{operation} was never cut off");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_goes_away_at_any_call_of_any_operation_is_recovered_from() {
+    for operation in OPERATIONS {
+        for done in [false, true] {
+            for calls in 0..MOST_CALLS {
+                let bed = Bed::new();
+                let shared = tempfile::tempdir().unwrap();
+                prepare(&bed, operation, shared.path()).await;
+                bed.faulty.lose_after(calls, done);
+                let outcome = attempt(&bed, operation).await;
+                if !bed.faulty.resume() {
+                    outcome.unwrap();
+                    break;
+                }
+                if outcome.is_ok() && bed.unfinished() == 0 {
+                    // The last call was done, and nothing had to follow.
+                    continue;
+                }
+                // The process lives on, as that of a shell does.
+                recovered(&bed, operation, calls, done).await;
+            }
         }
     }
 }
@@ -231,7 +262,6 @@ async fn prepare(bed: &Bed, operation: &str, shared: &Path) {
 
 async fn recovered(bed: &Bed, operation: &str, calls: usize, done: bool) {
     let place = format!("{operation} cut off at call {calls}, done: {done}");
-    bed.bury();
     let before = bed.unfinished();
     assert!(bed.environment.exists().unwrap(), "{place}");
     // Reading changes nothing and tells.

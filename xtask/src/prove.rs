@@ -1,0 +1,158 @@
+//! `cargo xtask prove RUNTIME`: nothing is lost and nothing is left. A database is written to, saved
+//! and taken back, while the command, the shim or the daemon is killed at random moments; every
+//! transaction that it acknowledged is accounted for, and so is all that a purge should take away.
+
+mod bounds;
+mod chance;
+mod client;
+mod enclosure;
+mod inventory;
+mod journal;
+mod rounds;
+mod stage;
+mod victim;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::daemons::{Kind, Layout, with_daemons};
+use crate::engine::Engine;
+use crate::image::{POSTGRES, postgres, usual_dir};
+use crate::interrupt;
+use crate::program;
+use crate::setup::setup;
+use inventory::Inventory;
+use journal::Journal;
+use rounds::Rounds;
+use stage::Stage;
+
+/// The name of the command that runs inside the enclosure.
+pub(crate) const ENCLOSED: &str = "prove-enclosed";
+
+/// Arguments of `cargo xtask prove`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// On which runtime.
+    #[arg(value_enum)]
+    runtime: Kind,
+    /// How many rounds of snapshot, more writes, and restore.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Draw what happens when from this number, as an earlier run printed it.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+/// Arguments of the command inside the enclosure.
+#[derive(clap::Args)]
+pub(crate) struct Enclosed {
+    #[arg(value_enum)]
+    runtime: Kind,
+    #[arg(long)]
+    rounds: u32,
+    #[arg(long)]
+    seed: u64,
+    /// `statefork`.
+    #[arg(long)]
+    program: PathBuf,
+    /// The image's archive.
+    #[arg(long)]
+    archive: PathBuf,
+    /// Where the daemon, the home and the configuration go.
+    #[arg(long)]
+    folder: PathBuf,
+    /// Where the journal goes.
+    #[arg(long)]
+    journal: PathBuf,
+}
+
+/// Runs the command.
+pub(crate) fn run_command(args: &Args) -> Result<()> {
+    interrupt::watch()?;
+    let program = program::build()?;
+    setup(false)?;
+    interrupt::check()?;
+    let archive = postgres(&usual_dir(), false)?;
+    prove(args.runtime, args.rounds, args.seed, &program, &archive)
+}
+
+/// Proves it on one runtime, with a daemon of its own.
+pub(crate) fn prove(
+    runtime: Kind,
+    rounds: u32,
+    seed: Option<u64>,
+    program: &Path,
+    archive: &Path,
+) -> Result<()> {
+    let begun = Instant::now();
+    let seed = seed.unwrap_or_else(rand::random);
+    println!("\nprove {runtime}: {rounds} rounds, seed {seed}");
+    // Not in /tmp, which may be in memory: this is about what is on disk. Not in the workspace,
+    // whose path may be too long for the sockets of a daemon.
+    let folder = tempfile::Builder::new()
+        .prefix("sf-prove-")
+        .tempdir_in("/var/tmp")
+        .context("make a temporary folder")?;
+    let journal = usual_dir().join(format!("prove-{runtime}.log"));
+    let option = |name: &str, value: &Path| {
+        let mut option = OsString::from(format!("--{name}="));
+        option.push(value);
+        option
+    };
+    let arguments = [
+        OsString::from(ENCLOSED),
+        runtime.to_string().into(),
+        format!("--rounds={rounds}").into(),
+        format!("--seed={seed}").into(),
+        option("program", program),
+        option("archive", archive),
+        option("folder", folder.path()),
+        option("journal", &journal),
+    ];
+    enclosure::run(folder.path(), &arguments).with_context(|| {
+        format!(
+            "it does not hold on {runtime}: `cargo xtask prove {runtime} --rounds {rounds} \
+             --seed {seed}` repeats it, {} tells what happened",
+            journal.display()
+        )
+    })?;
+    println!(
+        "prove {runtime}: {rounds} rounds held in {:.0} s",
+        begun.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+/// Runs the command inside the enclosure.
+pub(crate) fn run_enclosed(task: &Enclosed) -> Result<()> {
+    interrupt::watch()?;
+    let layout = Layout::enclosed(&task.folder.join("daemons"))?;
+    with_daemons(&layout, &[task.runtime], || {
+        let engine = Engine::new(&layout, task.runtime);
+        let held = holds(task, &layout, &engine);
+        match (held, enclosure::end_containers()) {
+            (Ok(()), ended) => ended,
+            (Err(error), Ok(())) => Err(error),
+            (Err(error), Err(ending)) => Err(error.context(format!("{ending:#}"))),
+        }
+    })
+}
+
+fn holds(task: &Enclosed, layout: &Layout, engine: &Engine) -> Result<()> {
+    engine.load(&task.archive, POSTGRES)?;
+    let stage = Stage::set(task, layout)?;
+    // A daemon makes some things once, when they are first needed, and keeps them.
+    stage.up()?;
+    stage.json(&["down", "--purge"])?;
+    let before = Inventory::take(engine, layout)?;
+    println!("  at the start: {before}");
+    let journal = Journal::create(&task.journal)?;
+    Rounds::new(&stage, layout, journal, task.seed)?.run(task.rounds)?;
+    stage.json(&["down", "--purge"])?;
+    before.compare(engine, layout)?;
+    println!("  after `down --purge` it is the same");
+    Ok(())
+}

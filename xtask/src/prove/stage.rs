@@ -1,0 +1,185 @@
+//! Where `statefork` runs: a home, a configuration, and the daemon of the enclosure.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::Enclosed;
+use super::client::Database;
+use crate::daemons::{Kind, Layout, identity::Identity};
+use crate::image::POSTGRES;
+use crate::interrupt;
+
+/// No command takes as long.
+const LIMIT: Duration = Duration::from_secs(150);
+
+/// How often it is looked whether a command has ended.
+const POLL: Duration = Duration::from_millis(2);
+
+/// The environment's name.
+const ENVIRONMENT: &str = "prove";
+
+/// Where `statefork` runs.
+#[derive(Debug)]
+pub(super) struct Stage {
+    program: PathBuf,
+    /// The runtime.
+    pub(super) runtime: Kind,
+    folder: PathBuf,
+    /// The database, at the branch's address.
+    pub(super) database: Database,
+}
+
+impl Stage {
+    /// Writes the configuration.
+    pub(super) fn set(task: &Enclosed, layout: &Layout) -> Result<Self> {
+        let runtime = task.runtime;
+        let socket = layout.socket(runtime);
+        let config = format!(
+            "readiness: {{exec: [pg_isready, --quiet, --host=127.0.0.1]}}\n\
+             runtimes: {{{runtime}: {{socket: {}}}}}\n",
+            socket.display()
+        );
+        // A configuration that others can write is refused, whatever the umask says.
+        File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(task.folder.join("statefork.yaml"))?
+            .write_all(config.as_bytes())?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
+        Ok(Self {
+            program: task.program.clone(),
+            runtime,
+            folder: task.folder.clone(),
+            database: Database(listener.local_addr()?),
+        })
+    }
+
+    /// Brings the database up.
+    pub(super) fn up(&self) -> Result<Value> {
+        let port = format!("{}:5432", self.database.0.port());
+        self.json(&["up", POSTGRES, "-p", &port])
+    }
+
+    /// Runs a command that must succeed, and returns its document.
+    pub(super) fn json(&self, args: &[&str]) -> Result<Value> {
+        interrupt::check()?;
+        let mut running = self.start(args)?;
+        let status = running.wait()?;
+        if !status.success() {
+            let said = running.said()?;
+            bail!("{} ended with {status}: {said}", running.shown);
+        }
+        let document = text(&mut running.stdout)?;
+        serde_json::from_str(&document)
+            .with_context(|| format!("{} prints no JSON: {document}", running.shown))
+    }
+
+    /// Starts a command.
+    pub(super) fn start(&self, args: &[&str]) -> Result<Running> {
+        let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+        let shown = format!("statefork {}", args.join(" "));
+        let child = Command::new(&self.program)
+            .args(["--json", "-r", &self.runtime.to_string(), "-e", ENVIRONMENT])
+            .args(args)
+            .current_dir(&self.folder)
+            .env("STATEFORK_HOME", self.home())
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(stdout.try_clone()?))
+            .stderr(Stdio::from(stderr.try_clone()?))
+            .spawn()
+            .with_context(|| format!("run `{shown}`"))?;
+        Ok(Running {
+            child,
+            stdout,
+            stderr,
+            begun: Instant::now(),
+            shown,
+        })
+    }
+
+    /// The shim that listens on the branch's port: the home says which process it is.
+    pub(super) fn shim(&self) -> Result<Identity> {
+        for entry in fs::read_dir(self.home().join("shims"))? {
+            let lock: Value = serde_json::from_slice(&fs::read(entry?.path().join("lock"))?)?;
+            let pid = lock["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+            if let Some(identity) = pid.and_then(Identity::of) {
+                return Ok(identity);
+            }
+        }
+        bail!("no shim runs")
+    }
+
+    fn home(&self) -> PathBuf {
+        self.folder.join("home")
+    }
+}
+
+/// A command that was started.
+#[derive(Debug)]
+pub(super) struct Running {
+    child: Child,
+    stdout: File,
+    stderr: File,
+    begun: Instant,
+    shown: String,
+}
+
+impl Running {
+    /// Waits until the command has run for so long, or has ended: then returns `false`.
+    pub(super) fn runs_for(&mut self, delay: Duration) -> Result<bool> {
+        while self.begun.elapsed() < delay {
+            if self.child.try_wait()?.is_some() {
+                return Ok(false);
+            }
+            thread::sleep(POLL.min(delay.saturating_sub(self.begun.elapsed())));
+        }
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// Sends SIGKILL. The command stays a zombie until it is waited for.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        Ok(self.child.kill()?)
+    }
+
+    /// Waits for its end.
+    pub(super) fn wait(&mut self) -> Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if self.begun.elapsed() > LIMIT {
+                self.child.kill()?;
+                self.child.wait()?;
+                bail!("{} did not end within {LIMIT:?}", self.shown);
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// What it wrote to standard error.
+    pub(super) fn said(&mut self) -> Result<String> {
+        Ok(text(&mut self.stderr)?.trim().to_owned())
+    }
+
+    /// How long ago it was started.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+}
+
+fn text(file: &mut File) -> Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
