@@ -162,7 +162,10 @@ impl Captures for PodmanRuntime {
         let id = ContainerId::new(created.id);
         let call = self.request_start(&id);
         let started = match phases.time(Phase::Start, call).await {
-            Ok(()) => self.must_look(&id).await,
+            Ok(()) => {
+                let announced = self.announce_bridge(&request.spec.network);
+                tokio::join!(self.must_look(&id), announced).0
+            }
             Err(fault) => match self.start_failure(&id, &fault).await {
                 Ok(Some(error)) | Err(error) => Err(error),
                 Ok(None) => Err(self.client.container_error("start a container", &id, fault)),

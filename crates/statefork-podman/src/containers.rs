@@ -131,8 +131,13 @@ impl Containers for PodmanRuntime {
         let handle = self.client.container(container);
         let outcome = self.client.call(handle.unpause()).await;
         let done = |state| state == ContainerState::Running;
+        let refused = outcome.is_err();
         self.settle("unpause", "unpause a container", container, outcome, done)
-            .await
+            .await?;
+        match refused {
+            true => self.thaw_unknown(container).await,
+            false => Ok(()),
+        }
     }
 
     async fn exec(&self, container: &ContainerId, request: &ExecRequest) -> Result<Exec> {

@@ -11,9 +11,11 @@
 //!   volumes are in the writable layer, and so in every capture; no image has to be prepared.
 //! - Containers log to files (`k8s-file`), whatever the service's default: a journal is not there
 //!   on every machine, and other drivers cannot be read.
+//! - The bridge of a container's network is told to announce its address (module `bridge`).
 
 mod adopt;
 mod archive;
+mod bridge;
 mod build;
 mod captures;
 mod cause;
@@ -26,6 +28,7 @@ mod exec;
 mod fault;
 mod flatten;
 mod frames;
+mod freezer;
 mod images;
 mod launch;
 mod made;

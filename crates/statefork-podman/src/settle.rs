@@ -8,6 +8,7 @@ use crate::cause::Cause;
 use crate::client::no_container;
 use crate::describe::Inspected;
 use crate::fault::Fault;
+use crate::freezer;
 use crate::raw::encode;
 
 impl PodmanRuntime {
@@ -27,6 +28,19 @@ impl PodmanRuntime {
         found
             .map(Inspected::describe)
             .ok_or_else(|| no_container(container))
+    }
+
+    /// Thaws a container of which the service does not know that it is frozen.
+    pub(crate) async fn thaw_unknown(&self, container: &ContainerId) -> Result<()> {
+        let Some(pid) = self.must_look(container).await?.pid else {
+            return Ok(());
+        };
+        freezer::thaw(pid).map_err(|error| RuntimeError::Daemon {
+            op: "unpause a container",
+            status: None,
+            message: format!("its processes are frozen, which Podman does not know: {error}"),
+            source: None,
+        })
     }
 
     /// Makes sense of the outcome of an operation: a refusal for the container's state is success

@@ -1,11 +1,18 @@
 //! What a shim has done where a command has died or froze an application for too long. People have
 //! no use for it.
 
+use std::time::{Duration, Instant};
+
 use clap::Subcommand;
 use statefork_runtime::{ContainerId, ErrorKind};
 
 use crate::call::Call;
 use crate::failure::Result;
+
+/// Between two attempts to recover.
+const PAUSE: Duration = Duration::from_millis(500);
+/// A daemon that is away for longer is started by somebody who then gives a command.
+const GIVE_UP: Duration = Duration::from_secs(600);
 
 /// A command for shims. Their names are those of [`statefork_core::environment`].
 #[derive(Debug, Subcommand)]
@@ -24,10 +31,35 @@ pub(crate) enum Worker {
 impl Worker {
     pub(crate) async fn run(&self, call: &Call<'_>) -> Result<()> {
         match self {
-            Self::Recover => Ok(call.environment()?.environment.recover_branch().await?),
+            Self::Recover => recover(call).await,
             Self::Thaw { container } => thaw(call, container).await,
         }
     }
+}
+
+/// Tries again while the runtime does not answer: its daemon may have died with the command, and
+/// come back.
+async fn recover(call: &Call<'_>) -> Result<()> {
+    let environment = call.environment()?.environment;
+    let begun = Instant::now();
+    loop {
+        let outcome = environment.recover_branch().await;
+        match outcome {
+            Err(error) if begun.elapsed() < GIVE_UP && is_passing(error.kind()) => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            outcome => return Ok(outcome?),
+        }
+    }
+}
+
+/// Whether it may be otherwise before long: a daemon that has just been started also refuses things.
+fn is_passing(kind: statefork_core::ErrorKind) -> bool {
+    use statefork_core::ErrorKind;
+    matches!(
+        kind,
+        ErrorKind::Unavailable | ErrorKind::Failed | ErrorKind::Conflict
+    )
 }
 
 /// Without locks: whoever froze it holds them.

@@ -1,5 +1,8 @@
 //! `down`: stop and remove what we made.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use statefork_runtime::{Found, ObjectId, ObjectType, Phase, RuntimeError};
 use statefork_shim::Shim;
 
@@ -9,6 +12,9 @@ use crate::error::{CoreError, Result};
 use crate::model::{Branch, OperationKind, SnapshotId};
 use crate::operation::{Recorder, Timing};
 use crate::store::EnvironmentRecord;
+
+/// A daemon does not go on for longer with what its caller asked for before it died.
+const LATEST: Duration = Duration::from_secs(120);
 
 /// How to bring down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,6 +141,8 @@ impl Environment {
             self.runtime.remove_capture(&snapshot.capture).await?;
         }
         self.remove_objects(&others).await?;
+        let others: Vec<_> = others.iter().map(|(_, object)| object).collect();
+        self.store().forget_objects(&others)?;
         for branch in self.store().branches(record.number)? {
             self.forget_shim(&branch).await?;
         }
@@ -179,8 +187,25 @@ impl Environment {
                 self.runtime.remove_image(name).await?;
             }
         }
-        let gone: Vec<_> = objects.iter().map(|(_, object)| object).collect();
-        self.store().forget_objects(&gone)
+        // What a daemon was still making when its caller died may come yet.
+        let was_found = |wanted: &ObjectId| {
+            found.iter().any(|found| match found {
+                Found::Container { object, .. } | Found::Image { object, .. } => {
+                    object.as_ref() == Some(wanted)
+                }
+            })
+        };
+        let (mut gone, mut awaited) = (Vec::new(), Vec::new());
+        for (kind, object) in objects {
+            let is_made = matches!(kind, ObjectType::Capture | ObjectType::Container);
+            match is_made && !was_found(object) {
+                true => awaited.push(object),
+                false => gone.push(object),
+            }
+        }
+        self.store().forget_objects(&gone)?;
+        self.store()
+            .forget_objects_of_old(&awaited, Timestamp::now() - LATEST)
     }
 
     /// Ends the branch's shim, if it runs.

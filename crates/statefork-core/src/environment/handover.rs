@@ -77,6 +77,10 @@ impl Environment {
         let outcome = self
             .hand_over_guarded(recorder, record, branch, old, successor, &mut shim)
             .await;
+        if matches!(&outcome, Err(error) if error.leaves_undone()) {
+            // The shim sees this connection end, and has a worker undo what could not be undone.
+            return outcome;
+        }
         match (outcome, unguard(&mut shim).await) {
             (Ok(live), Ok(())) => Ok(live),
             (Ok(_), Err(error)) => Err(error),
@@ -93,7 +97,8 @@ impl Environment {
         successor: &Successor,
         shim: &mut Option<Shim>,
     ) -> Result<LiveContainer> {
-        let guarded = self.guard(shim, &branch.name, &old).await;
+        let frozen = old.as_ref().map(|(live, _)| live);
+        let guarded = self.guard(shim, &branch.name, frozen).await;
         let retired = match guarded {
             Ok(()) => self.retire(recorder, record, branch, &old, successor).await,
             Err(error) => Err(error),
@@ -171,15 +176,15 @@ impl Environment {
         Ok(Some((shim, bound)))
     }
 
-    /// Has the shim look after the old container while it is frozen or stopped, should this process
+    /// Has the shim look after a container while it is frozen or stopped, should this process
     /// die or take too long.
     async fn guard(
         &self,
         shim: &mut Option<Shim>,
         branch: &str,
-        old: &Option<(LiveContainer, Container)>,
+        frozen: Option<&LiveContainer>,
     ) -> Result<()> {
-        let (Some(shim), Some(programs), Some((live, _))) = (shim, &self.options.programs, old)
+        let (Some(shim), Some(programs), Some(live)) = (shim, &self.options.programs, frozen)
         else {
             return Ok(());
         };
@@ -197,6 +202,13 @@ impl Environment {
         shim.guard(&recover, &thaw, self.options.freeze_timeout)
             .await?;
         Ok(())
+    }
+
+    /// Has the branch's shim, if one runs, look after what this process could not undo: it sees the
+    /// connection end.
+    pub(super) async fn leave_to_shim(&self, branch: &Branch, live: &LiveContainer) -> Result<()> {
+        let mut shim = Shim::connect(&self.home.shim_dir(branch.number)).await?;
+        self.guard(&mut shim, &branch.name, Some(live)).await
     }
 
     async fn retire(

@@ -136,7 +136,11 @@ impl Environment {
         let Some(container) = self.runtime.inspect(&live.id).await? else {
             return Ok(());
         };
-        if container.state != ContainerState::Paused {
+        // One that is said to run may be frozen all the same, if the daemon died as it did that.
+        if !matches!(
+            container.state,
+            ContainerState::Paused | ContainerState::Running
+        ) {
             return Ok(());
         }
         self.runtime.unpause(&container.id).await?;

@@ -179,7 +179,15 @@ impl Environment {
             };
             self.runtime
                 .capture(&live.container.id, &capture, &recorder.phases)
-                .await?
+                .await
+        };
+        let captured = match captured.map_err(CoreError::from) {
+            Ok(captured) => captured,
+            Err(error) if error.leaves_undone() => {
+                let left = self.leave_to_shim(&live.branch, &live.live).await;
+                return Err(error.and_then(left));
+            }
+            Err(error) => return Err(error),
         };
         recorder.usable();
         let captured = match self.shorten(recorder, live, captured, &capture).await {

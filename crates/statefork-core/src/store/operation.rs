@@ -299,6 +299,24 @@ impl Store {
             Ok(())
         })
     }
+
+    /// The same for those alone whose operation began before a time.
+    pub(crate) fn forget_objects_of_old(
+        &self,
+        objects: &[&ObjectId],
+        before: Timestamp,
+    ) -> Result<()> {
+        self.write(|transaction| {
+            let mut delete = transaction.prepare_cached(
+                "DELETE FROM objects WHERE object = ?1
+                     AND operation IN (SELECT seq FROM operations WHERE started_at < ?2)",
+            )?;
+            for object in objects {
+                delete.execute((object.as_str(), before.as_microsecond()))?;
+            }
+            Ok(())
+        })
+    }
 }
 
 #[cfg(test)]
