@@ -1,10 +1,9 @@
 //! What is particular to Podman, against the real service.
 
 mod adopt;
+mod bridge;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -15,8 +14,6 @@ use statefork_runtime::{
     Capture, CaptureRequest, Captures, Container, ContainerSpec, Containers, EnvVar, ErrorKind,
     ImageId, Images, Labels, LaunchRequest, LogRequest, Phases, RuntimeOptions,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// The files of the test image (`cargo xtask image`) as layers of their own.
 struct Archive {
@@ -352,9 +349,8 @@ fn freezer(pid: u32) -> (PathBuf, &'static str, &'static str) {
 #[tokio::test]
 async fn what_was_frozen_behind_the_service_s_back_is_thawed() {
     let runtime = open();
-    let image = Archive::busybox()
-        .import(&runtime, &[&image_name("frozen")])
-        .await;
+    let name = image_name("frozen");
+    let image = Archive::busybox().import(&runtime, &[&name]).await;
     let capture = runtime.of_image(&image);
     let container = launch(&runtime, &capture, "frozen", Labels::new(), &[]).await;
     let (file, frozen, thawed) = freezer(container.pid.unwrap());
@@ -363,70 +359,7 @@ async fn what_was_frozen_behind_the_service_s_back_is_thawed() {
     let state = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, thawed).unwrap();
     runtime.remove(&container.id).await.unwrap();
-    runtime.remove_image(image.as_str()).await.unwrap();
+    runtime.remove_image(&name).await.unwrap();
     unpaused.unwrap();
     assert_eq!(state.trim(), thawed);
-}
-
-/// Podman's bridge changes its hardware address as containers come and go.
-#[tokio::test]
-async fn an_answer_comes_although_the_bridge_s_address_has_changed_since_the_request() {
-    let runtime = open();
-    let image = Archive::busybox()
-        .import(&runtime, &[&image_name("bridge")])
-        .await;
-    let capture = runtime.of_image(&image);
-    let late = "nc -l -p 8000 -e sh -c 'read line; sleep 2; echo answered'";
-    let request = |part: &str, script: &str| LaunchRequest {
-        name: name(part),
-        spec: ContainerSpec {
-            command: Some(["sh", "-c", script].map(str::to_owned).into()),
-            ..ContainerSpec::default()
-        },
-        labels: Labels::new(),
-        publish: Vec::new(),
-    };
-    let server = request("bridge-server", &format!("while {late}; do true; done"));
-    let phases = Phases::new();
-    let server = runtime.launch(&capture, &server, &phases).await.unwrap();
-    let other = request("bridge-other", "sleep 1000");
-    let address = || std::fs::read_to_string("/sys/class/net/podman0/address").unwrap();
-    let answered = async {
-        // The new one's has to be the lower one, which is a matter of chance.
-        for _ in 0..40 {
-            let before = address();
-            let passing = runtime.launch(&capture, &other, &phases).await.unwrap();
-            let changed = address() != before;
-            let asked = match changed {
-                true => Some((ask(&server).await, Instant::now())),
-                false => None,
-            };
-            runtime.remove(&passing.id).await.unwrap();
-            if let Some((mut connection, begun)) = asked {
-                let mut answer = String::new();
-                connection.read_to_string(&mut answer).await.unwrap();
-                return (answer, begun.elapsed());
-            }
-        }
-        panic!("the bridge's address never changes");
-    };
-    let outcome = tokio::time::timeout(Duration::from_secs(60), answered).await;
-    runtime.remove(&server.id).await.unwrap();
-    runtime.remove_image(image.as_str()).await.unwrap();
-    let (answer, after) = outcome.unwrap();
-    assert_eq!(answer, "answered\n");
-    assert!(after < Duration::from_secs(6), "{after:?}");
-}
-
-/// A connection with a request that is answered later.
-async fn ask(server: &Container) -> TcpStream {
-    let address = SocketAddr::new(server.address.unwrap(), 8000);
-    let mut connection = loop {
-        match TcpStream::connect(address).await {
-            Ok(connection) => break connection,
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    };
-    connection.write_all(b"please\n").await.unwrap();
-    connection
 }

@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use crate::{Archive, image_name, name, open};
 
 /// A request to the service itself.
-async fn ask(runtime: &PodmanRuntime, method: Method, path: &str, body: Value) -> Value {
+pub(crate) async fn ask(runtime: &PodmanRuntime, method: Method, path: &str, body: Value) -> Value {
     let endpoint = runtime.identify().await.unwrap().endpoint;
     let socket = endpoint.strip_prefix("unix://").unwrap();
     let stream = TokioIo::new(UnixStream::connect(socket).await.unwrap());
