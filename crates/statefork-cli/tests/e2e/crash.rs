@@ -196,13 +196,13 @@ pub(crate) fn of_purge(world: World) {
         if let Some(place) = &place {
             let next = world.run(&UP);
             told(&next, place);
-            foreign.check(&world, place);
+            foreign.check(place);
             // Purged, or not even begun.
             State::of(&world).check_besides(&world, place, &foreign.keeps());
             world.ok(&["down", "--purge"]);
         }
-        foreign.check(&world, place.as_deref().unwrap_or("the end"));
-        foreign.remove(&world);
+        foreign.check(place.as_deref().unwrap_or("the end"));
+        drop(foreign);
         let Some(place) = place else {
             check_passed(&world, passed);
             // What waited for the foreign ones to go goes with the next snapshot.
