@@ -4,12 +4,14 @@
 use futures_util::{FutureExt, StreamExt};
 use statefork_runtime::{
     BuildRequest, ContainerId, ContainerSpec, ContainerState, ImageId, LaunchRequest, Phases,
+    RuntimeOptions,
 };
 
-use crate::world::World;
+use crate::world::{World, on};
 
-/// An image and a container.
+/// An image and a container; both are removed when it is dropped.
 pub(crate) struct Foreign {
+    runtime: &'static str,
     name: String,
     image: ImageId,
     container: ContainerId,
@@ -50,6 +52,7 @@ impl Foreign {
             let from = runtime.of_image(&image);
             let container = runtime.launch(&from, &request, &Phases::new()).await?.id;
             Ok(Self {
+                runtime: world.runtime,
                 name: name.clone(),
                 image,
                 container,
@@ -66,8 +69,8 @@ impl Foreign {
     }
 
     /// The image has its name and files, and the container runs.
-    pub(crate) fn check(&self, world: &World, place: &str) {
-        world.on(async |runtime| {
+    pub(crate) fn check(&self, place: &str) {
+        on(self.runtime, &RuntimeOptions::default(), async |runtime| {
             let image = runtime.inspect_image(&self.name).await?;
             assert_eq!(
                 image.map(|image| image.id),
@@ -80,10 +83,11 @@ impl Foreign {
             Ok(())
         });
     }
+}
 
-    /// Removes both.
-    pub(crate) fn remove(&self, world: &World) {
-        world.on(async |runtime| {
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        on(self.runtime, &RuntimeOptions::default(), async |runtime| {
             runtime.remove(&self.container).await?;
             runtime.remove_image(&self.name).await
         });

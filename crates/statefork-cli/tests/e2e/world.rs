@@ -372,7 +372,8 @@ pub(crate) fn text(value: &Value) -> String {
         .to_owned()
 }
 
-fn on<T>(
+/// Runs work on a runtime, without the command line.
+pub(crate) fn on<T>(
     runtime: &str,
     options: &RuntimeOptions,
     work: impl AsyncFnOnce(&dyn Runtime) -> statefork_runtime::Result<T>,
