@@ -210,7 +210,7 @@ impl Runtime for FakeRuntime {
         })
     }
 
-    async fn probe(&self) -> Result<Capabilities> {
+    async fn probe(&self, _: &ObjectId) -> Result<Capabilities> {
         Ok(self.shared.read(capabilities))
     }
 

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use statefork_runtime::{
     Adoption, BuildRequest, ByteStream, Capabilities, Capture, CaptureRequest, Captured, Captures,
     Change, Container, ContainerId, Containers, Exec, ExecRequest, FlattenRequest, Found, HomeId,
-    Image, ImageId, Images, LaunchRequest, LogRequest, OutputStream, Phases, PrepareRequest,
-    Result, Runtime, RuntimeError, RuntimeIdentity,
+    Image, ImageId, Images, LaunchRequest, LogRequest, ObjectId, OutputStream, Phases,
+    PrepareRequest, Result, Runtime, RuntimeError, RuntimeIdentity,
 };
 
 /// A method of the contract.
@@ -364,8 +364,8 @@ impl Runtime for FaultyRuntime {
         self.through(Method::Identify, call).await
     }
 
-    async fn probe(&self) -> Result<Capabilities> {
-        let call = self.inner.probe();
+    async fn probe(&self, object: &ObjectId) -> Result<Capabilities> {
+        let call = self.inner.probe(object);
         self.through(Method::Probe, call).await
     }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use statefork_runtime::{Capabilities, ImageId, Labels, Runtime, RuntimeError, RuntimeOptions};
+use statefork_runtime::{
+    Capabilities, ImageId, Labels, ObjectId, Runtime, RuntimeError, RuntimeOptions,
+};
 use tokio::time::error::Elapsed;
 
 use crate::case::{Case, Need, Outcome, chain};
@@ -47,8 +49,9 @@ impl Suite {
     ) -> Result<Self, String> {
         let base = Base::load(image)?;
         let explained = |error: RuntimeError| chain(&error);
-        let capabilities = runtime.probe().await.map_err(explained)?;
         let token = format!("{:016x}", rand::random::<u64>());
+        let probing = ObjectId::new(token.clone());
+        let capabilities = runtime.probe(&probing).await.map_err(explained)?;
         let image_name = format!("statefork.local/conformance:{token}");
         let draft = Draft {
             names: vec![image_name.clone()],

@@ -2,8 +2,9 @@
 
 use statefork_runtime::{Capabilities, Runtime, RuntimeError, RuntimeIdentity};
 
-use crate::error::Result;
+use crate::error::{CoreError, Result};
 use crate::home::Home;
+use crate::probing::probe_runtime;
 
 /// A runtime as it answers.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub enum Examined {
 pub async fn examine(home: &Home, runtime: &dyn Runtime) -> Result<Examined> {
     let probed = async {
         let identity = runtime.identify().await?;
-        let capabilities = runtime.probe().await?;
+        let capabilities = probe_runtime(home.store(), runtime).await?;
         Ok((identity, capabilities))
     };
     match probed.await {
@@ -36,6 +37,7 @@ pub async fn examine(home: &Home, runtime: &dyn Runtime) -> Result<Examined> {
                 capabilities: Box::new(capabilities),
             })
         }
-        Err(error) => Ok(Examined::Unavailable(error)),
+        Err(CoreError::Runtime(error)) => Ok(Examined::Unavailable(error)),
+        Err(error) => Err(error),
     }
 }

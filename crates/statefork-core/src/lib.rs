@@ -15,6 +15,7 @@ mod lock;
 mod model;
 mod naming;
 mod operation;
+mod probing;
 mod process;
 mod readiness;
 mod revision;

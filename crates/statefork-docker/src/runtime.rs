@@ -49,8 +49,8 @@ impl Runtime for DockerRuntime {
         })
     }
 
-    async fn probe(&self) -> Result<Capabilities> {
-        probe::by_doing(self, can_connect, Some(LAYER_LIMIT)).await
+    async fn probe(&self, object: &ObjectId) -> Result<Capabilities> {
+        probe::by_doing(self, object, can_connect, Some(LAYER_LIMIT)).await
     }
 
     async fn find(&self, home: &HomeId) -> Result<Vec<Found>> {

@@ -60,8 +60,8 @@ impl Runtime for PodmanRuntime {
         })
     }
 
-    async fn probe(&self) -> Result<Capabilities> {
-        probe::by_doing(self, reach, Some(LAYER_LIMIT)).await
+    async fn probe(&self, object: &ObjectId) -> Result<Capabilities> {
+        probe::by_doing(self, object, reach, Some(LAYER_LIMIT)).await
     }
 
     async fn find(&self, home: &HomeId) -> Result<Vec<Found>> {

@@ -75,11 +75,13 @@ pub trait Runtime: Images + Containers + Captures {
 
     /// Finds out by doing what works here: makes a small image and containers from it, uses them,
     /// and removes all of it. Takes a second or so; the outcome holds until
-    /// [`RuntimeIdentity::fingerprint`] changes.
+    /// [`RuntimeIdentity::fingerprint`] changes. All that it makes is named after `object`, a new
+    /// random value: [`probe::remove_remains`](crate::probe::remove_remains) removes what a probe
+    /// leaves that was cut off.
     ///
     /// What does not work is a [`Support::No`](crate::Support), not an error. Errors:
     /// `Unreachable`, `PermissionDenied`, and a failed clean-up.
-    async fn probe(&self) -> Result<Capabilities>;
+    async fn probe(&self, object: &ObjectId) -> Result<Capabilities>;
 
     /// Everything that carries the home's label, sorted: candidates, since labels are inherited
     /// (see [`LABEL_OBJECT`](crate::LABEL_OBJECT)).

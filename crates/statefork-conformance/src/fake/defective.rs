@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use statefork_runtime::{
-    Capabilities, Change, ContainerId, Found, HomeId, ImageId, ObjectType, Result, Runtime,
-    RuntimeError, RuntimeIdentity,
+    Capabilities, Change, ContainerId, Found, HomeId, ImageId, ObjectId, ObjectType, Result,
+    Runtime, RuntimeError, RuntimeIdentity,
 };
 use tokio::io::DuplexStream;
 
@@ -91,8 +91,8 @@ impl Runtime for DefectiveRuntime {
         self.fake.identify().await
     }
 
-    async fn probe(&self) -> Result<Capabilities> {
-        self.fake.probe().await
+    async fn probe(&self, object: &ObjectId) -> Result<Capabilities> {
+        self.fake.probe(object).await
     }
 
     async fn find(&self, home: &HomeId) -> Result<Vec<Found>> {

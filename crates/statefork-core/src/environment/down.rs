@@ -11,6 +11,7 @@ use super::{Begun, Environment};
 use crate::error::{CoreError, Result};
 use crate::model::{Branch, OperationKind, SnapshotId};
 use crate::operation::{Recorder, Timing};
+use crate::probing::remove_remains;
 use crate::store::EnvironmentRecord;
 
 /// A daemon does not go on for longer with what its caller asked for before it died.
@@ -146,6 +147,7 @@ impl Environment {
         for branch in self.store().branches(record.number)? {
             self.forget_shim(&branch).await?;
         }
+        remove_remains(self.store(), self.runtime.as_ref()).await?;
         self.store().remove_environment(record.number)?;
         Ok(snapshots.len())
     }

@@ -20,6 +20,7 @@ use crate::model::{
     Branch, ImageSource, LiveContainer, MAIN, OperationKind, Settings, SnapshotId, SnapshotKind,
 };
 use crate::operation::{Recorder, Timing};
+use crate::probing::probe_runtime;
 use crate::store::{EnvironmentRecord, NewSnapshot};
 
 /// Where the image comes from.
@@ -346,7 +347,7 @@ impl Environment {
         }
         self.observer()
             .progress(&format!("finding out what {name} can do here"));
-        let capabilities = self.runtime.probe().await?;
+        let capabilities = probe_runtime(self.store(), self.runtime.as_ref()).await?;
         self.store()
             .keep_probe(name, &identity.fingerprint, &capabilities)?;
         Ok(capabilities)

@@ -17,9 +17,10 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use statefork_runtime::{Capabilities, HomeId};
+use statefork_runtime::{Capabilities, HomeId, ObjectId};
 
 use crate::error::{CoreError, Result};
+use crate::process::ProcessIdentity;
 
 pub(crate) use environment::EnvironmentRecord;
 pub(crate) use operation::{Dead, Finished, NewOperation};
@@ -89,6 +90,43 @@ impl Store {
         self.lock().execute(
             "INSERT OR REPLACE INTO probes VALUES (?1, ?2, ?3)",
             (runtime, fingerprint, to_json(capabilities)?),
+        )?;
+        Ok(())
+    }
+
+    /// Logs a probe before it makes anything.
+    pub(crate) fn begin_probe(
+        &self,
+        runtime: &str,
+        object: &ObjectId,
+        process: &ProcessIdentity,
+    ) -> Result<()> {
+        self.lock().execute(
+            "INSERT INTO begun_probes VALUES (?1, ?2, ?3)",
+            (object.as_str(), runtime, to_json(process)?),
+        )?;
+        Ok(())
+    }
+
+    /// The probes of a runtime that have begun and of which something may be left.
+    pub(crate) fn begun_probes(&self, runtime: &str) -> Result<Vec<(ObjectId, ProcessIdentity)>> {
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare("SELECT object, process FROM begun_probes WHERE runtime = ?1")?;
+        let mut rows = statement.query([runtime])?;
+        let mut begun = Vec::new();
+        while let Some(row) = rows.next()? {
+            let process = from_json("process of a probe", &row.get::<_, String>(1)?)?;
+            begun.push((ObjectId::new(row.get::<_, String>(0)?), process));
+        }
+        Ok(begun)
+    }
+
+    /// Nothing is left of a probe.
+    pub(crate) fn end_probe(&self, object: &ObjectId) -> Result<()> {
+        self.lock().execute(
+            "DELETE FROM begun_probes WHERE object = ?1",
+            [object.as_str()],
         )?;
         Ok(())
     }

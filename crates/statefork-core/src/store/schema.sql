@@ -12,6 +12,13 @@ CREATE TABLE probes (
     PRIMARY KEY (runtime, fingerprint)
 ) STRICT;
 
+-- Probes that have begun: what they make is named after the object.
+CREATE TABLE begun_probes (
+    object  TEXT PRIMARY KEY,
+    runtime TEXT NOT NULL,
+    process TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE environments (
     number       INTEGER PRIMARY KEY,
     name         TEXT NOT NULL,

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 
 use self::run::Run;
 use crate::{
-    Capabilities, Captures, Containers, Images, ObjectType, Result, RuntimeError, Support,
+    Capabilities, Captures, Containers, Images, ObjectId, ObjectType, Result, RuntimeError, Support,
 };
 
 /// Imports a small image, runs containers from it, and does in them what each capability
@@ -28,6 +28,7 @@ use crate::{
 /// [`Support::No`].
 pub async fn by_doing<R, F, Reached>(
     runtime: &R,
+    object: &ObjectId,
     reach: F,
     layer_limit: Option<u32>,
 ) -> Result<Capabilities>
@@ -51,7 +52,7 @@ where
             std::env::consts::ARCH
         )));
     };
-    let run = Run::new(runtime);
+    let run = Run::new(runtime, object);
     let archive = match archive::docker_archive(
         &program,
         architecture,
@@ -90,4 +91,14 @@ where
             cleanup: Box::new(cleanup),
         }),
     }
+}
+
+/// Removes what a probe of this object has left that was cut off; nothing is no error.
+///
+/// Errors: `Unreachable`, `PermissionDenied`, and what the runtime refuses to remove.
+pub async fn remove_remains<R>(runtime: &R, object: &ObjectId) -> Result<()>
+where
+    R: Images + Containers + Captures + ?Sized,
+{
+    Run::new(runtime, object).clean_up().await
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Capture, Captures, Container, ContainerId, ContainerSpec, ContainerState, Containers, Images,
-    LABEL_OBJECT, LABEL_TYPE, Labels, LaunchRequest, ObjectType, Phases, Result,
+    LABEL_OBJECT, LABEL_TYPE, Labels, LaunchRequest, ObjectId, ObjectType, Phases, Result,
 };
 
 /// How long the program may take to do something.
@@ -15,7 +15,7 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// One run.
 pub(super) struct Run<'a, R: ?Sized> {
     pub(super) runtime: &'a R,
-    token: String,
+    object: &'a ObjectId,
 }
 
 impl<'a, R> Run<'a, R>
@@ -26,23 +26,20 @@ where
     const CONTAINERS: [&'static str; 3] = ["main", "check", "limits"];
     const IMAGES: [&'static str; 3] = ["build", "capture", "base"];
 
-    pub(super) fn new(runtime: &'a R) -> Self {
-        Self {
-            runtime,
-            token: format!("{:016x}", rand::random::<u64>()),
-        }
+    pub(super) fn new(runtime: &'a R, object: &'a ObjectId) -> Self {
+        Self { runtime, object }
     }
 
     /// The name of an image.
     pub(super) fn image(&self, part: &str) -> String {
-        format!("statefork.local/probe:{}-{part}", self.token)
+        format!("statefork.local/probe:{}-{part}", self.object)
     }
 
     /// The labels of an object.
     pub(super) fn labels(&self, kind: ObjectType) -> Labels {
         Labels::from([
             (LABEL_TYPE.to_owned(), kind.to_string()),
-            (LABEL_OBJECT.to_owned(), self.token.clone()),
+            (LABEL_OBJECT.to_owned(), self.object.to_string()),
         ])
     }
 
@@ -98,6 +95,6 @@ where
     }
 
     fn container(&self, part: &str) -> String {
-        format!("statefork-probe-{}-{part}", self.token)
+        format!("statefork-probe-{}-{part}", self.object)
     }
 }
