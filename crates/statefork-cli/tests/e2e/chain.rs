@@ -4,15 +4,19 @@ use serde_json::Value;
 
 use crate::world::{World, text};
 
-/// More than twice what Docker and Podman take in all.
-const LENGTH: usize = 300;
+/// More than Docker and Podman take in all; `STATEFORK_TEST_CHAIN` asks for a longer one.
+const LENGTH: usize = 130;
 /// Steps that one process takes.
 const AT_ONCE: usize = 20;
 
-pub(crate) fn three_hundred_steps_in_a_row(world: World) {
+pub(crate) fn steps_beyond_the_limit_of_layers(world: World) {
+    let length = match std::env::var("STATEFORK_TEST_CHAIN") {
+        Ok(text) => text.parse().unwrap(),
+        Err(_) => LENGTH,
+    };
     world.up_busybox("sleep 600");
     let mut ids = Vec::new();
-    let numbers: Vec<usize> = (1..=LENGTH).collect();
+    let numbers: Vec<usize> = (1..=length).collect();
     for some in numbers.chunks(AT_ONCE) {
         // Each leaves its mark, and takes away that of the tenth before it.
         let script: String = some
@@ -40,12 +44,12 @@ pub(crate) fn three_hundred_steps_in_a_row(world: World) {
     // The graph is as long as it was made.
     let nodes = world.json(&["list"]);
     let nodes = nodes["snapshots"].as_array().unwrap();
-    assert_eq!(nodes.len(), LENGTH + 1);
+    assert_eq!(nodes.len(), length + 1);
     for (pair, id) in nodes.windows(2).zip(&ids) {
         assert_eq!(pair[1]["id"], id.as_str());
         assert_eq!(pair[1]["parent"], pair[0]["id"]);
     }
-    for number in [1, LENGTH / 2, LENGTH] {
+    for number in [1, length / 2, length] {
         let restored = world.json(&["restore", &ids[number - 1]]);
         println!(
             "{}: restore of {number}: {} ms",
