@@ -150,7 +150,11 @@ fn holds(task: &Enclosed, layout: &Layout, engine: &Engine) -> Result<()> {
     let before = Inventory::take(engine, layout)?;
     println!("  at the start: {before}");
     let journal = Journal::create(&task.journal)?;
-    Rounds::new(&stage, layout, journal, task.seed)?.run(task.rounds)?;
+    let rounds = Rounds::new(&stage, layout, journal, task.seed)?;
+    if let Err(error) = rounds.run(task.rounds) {
+        println!("{}", stage.describe());
+        return Err(error);
+    }
     stage.json(&["down", "--purge"])?;
     before.compare(engine, layout)?;
     println!("  after `down --purge` it is the same");

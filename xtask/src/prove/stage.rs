@@ -119,6 +119,26 @@ impl Stage {
         bail!("no shim runs")
     }
 
+    /// What stands, for a person who looks for what went wrong.
+    pub(super) fn describe(&self) -> String {
+        let mut text = String::new();
+        for command in ["status", "branch", "history"] {
+            text += &match self.json(&[command]) {
+                Ok(document) => format!("  {command}: {document}\n"),
+                Err(error) => format!("  {command}: {error:#}\n"),
+            };
+        }
+        let shims = self.home().join("shims");
+        for shim in fs::read_dir(shims).into_iter().flatten().flatten() {
+            let log = shim.path().join("log");
+            text += &match fs::read_to_string(&log) {
+                Ok(lines) => format!("  {}:\n{lines}", log.display()),
+                Err(error) => format!("  {}: {error}\n", log.display()),
+            };
+        }
+        text
+    }
+
     fn home(&self) -> PathBuf {
         self.folder.join("home")
     }

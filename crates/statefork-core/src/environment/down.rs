@@ -87,8 +87,9 @@ impl Environment {
             if request.purge {
                 let purging = self.purge(&record);
                 report.snapshots = recorder.phases.time(Phase::Remove, purging).await?;
+                return Ok(());
             }
-            Ok(())
+            self.forget_unreferenced(&record).await
         };
         let outcome = outcome.await;
         let ((), timing) = recorder.finish(outcome)?;
