@@ -375,6 +375,15 @@ impl CoreError {
         }
     }
 
+    /// Whether the runtime could not be connected to, which is all that is wrong.
+    pub(crate) fn found_nobody(&self) -> bool {
+        match self {
+            Self::Operation { source, .. } => source.found_nobody(),
+            Self::Runtime(error) => matches!(error, RuntimeError::Unreachable { .. }),
+            _ => false,
+        }
+    }
+
     /// Whether the operation may have left something half done: undoing failed, or the runtime
     /// could not be asked any more, which may have done what its answer did not tell.
     pub(crate) fn leaves_undone(&self) -> bool {

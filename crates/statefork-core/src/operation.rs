@@ -125,7 +125,12 @@ impl<'a> Recorder<'a> {
             outcome: match &outcome {
                 Ok(_) if self.left => Outcome::Running,
                 Ok(_) => Outcome::Done,
-                Err(error) if error.leaves_undone() => Outcome::Running,
+                // Without a phase it had changed nothing when it found nobody there.
+                Err(error)
+                    if error.leaves_undone() && !(phases.is_empty() && error.found_nobody()) =>
+                {
+                    Outcome::Running
+                }
                 Err(_) => Outcome::Failed,
             },
             error: error.as_deref(),

@@ -199,7 +199,7 @@ fn a_shell_has_a_branch_of_its_own() {
     let ended = world.pipe(&["--json", "shell"], script);
     let documents: Vec<_> = ended.stdout.lines().map(json).collect();
     assert_eq!(documents.len(), 6, "{}", ended.stdout);
-    assert_eq!(documents[0]["current"], "trial");
+    assert_eq!(documents[0]["current"], "trial", "{}", ended.stdout);
     assert_eq!(documents[1]["id"], ids[1].as_str());
     assert_eq!(documents[3]["id"], ids[1].as_str());
     assert_eq!(documents[5]["id"], ids[2].as_str());
