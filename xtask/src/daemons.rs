@@ -200,6 +200,8 @@ fn start(layout: &Layout, kind: Kind, former: Option<Record>) -> Result<i32> {
     // setsid replaces itself with the daemon, so the child's pid is the daemon's.
     let mut child = command("setsid")
         .args(layout.command_line(kind))
+        // With it podman takes itself for the client of another service.
+        .env_remove("CONTAINER_HOST")
         .stdout(Stdio::from(out.try_clone()?))
         .stderr(Stdio::from(out))
         .current_dir("/")
