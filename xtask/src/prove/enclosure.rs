@@ -37,7 +37,7 @@ pub(super) fn run(folder: &Path, arguments: &[OsString]) -> Result<()> {
         .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
         .args(["sh", "-c", PREPARE, "sh"])
         .arg(folder)
-        .arg(std::env::current_exe()?)
+        .arg(this_program()?)
         .args(arguments)
         // What a daemon had there when it was killed goes with the rest.
         .env("TMPDIR", folder);
@@ -95,6 +95,16 @@ pub(super) fn end_containers() -> Result<()> {
 
 /// The control groups of a process: of each controller of version 1, and of version 2, which may be
 /// the whole or beside the others (cgroups(7)).
+/// Where this program is. A build meanwhile may have put another in its place, of the same sources:
+/// the kernel then adds a remark to the path (proc(5), `/proc/PID/exe`).
+fn this_program() -> Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    let name = path.as_os_str().to_string_lossy();
+    Ok(name
+        .strip_suffix(" (deleted)")
+        .map_or(path.clone(), PathBuf::from))
+}
+
 fn groups(process: &str) -> BTreeSet<PathBuf> {
     let listed = fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap_or_default();
     let mut groups = BTreeSet::new();
