@@ -80,7 +80,7 @@ pub(crate) fn run_command(args: &Args) -> Result<()> {
 }
 
 /// Proves it on one runtime, with a daemon of its own.
-pub(crate) fn prove(
+fn prove(
     runtime: Kind,
     rounds: u32,
     seed: Option<u64>,

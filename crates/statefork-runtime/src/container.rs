@@ -150,8 +150,8 @@ pub trait Containers: Send + Sync {
     /// Thaws it. Running: success. Errors: `NotFound`; `WrongState` if it does not run.
     async fn unpause(&self, container: &ContainerId) -> Result<()>;
 
-    /// Runs a further command in a running container; on return it has begun. That the program does not exist is no error
-    /// of this call but an [`ExecExit`](crate::ExecExit).
+    /// Runs a further command in a running container; on return it has begun. That the program does
+    /// not exist is no error of this call but an [`ExecExit`](crate::ExecExit).
     ///
     /// Errors: `NotFound`; `WrongState` if the container does not run; `Invalid` for a user or a
     /// working directory that does not exist.

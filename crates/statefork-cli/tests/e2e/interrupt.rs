@@ -1,11 +1,12 @@
 //! Ctrl-C in each operation: the exit code is 130, and what was there goes on.
 
+use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::world::{BUSYBOX, World, ended, signal};
+use crate::world::{BUSYBOX, Ended, World, ended, signal};
 
 /// How [`ended`] tells that a signal ended a process.
 const SIGNALLED: i32 = -1;
@@ -82,15 +83,7 @@ pub(crate) fn any_moment_of_a_snapshot_or_step(world: World) {
     {
         let child = world.spawn(&[command]);
         thread::sleep(Duration::from_millis(15 * (index as u64 + 1)));
-        signal(&child, Signal::INT);
-        let ended = ended(child);
-        // By the signal itself, if it comes before the program listens: then nothing had begun.
-        assert!(
-            matches!(ended.code, 0 | 130 | SIGNALLED),
-            "{}: {}",
-            ended.code,
-            ended.stderr
-        );
+        interrupt(child);
         assert_eq!(world.sh("cat /file"), "one\n");
         assert_eq!(world.json(&["status"])["state"], "running");
     }
@@ -116,14 +109,7 @@ pub(crate) fn down_comes_to_its_end(world: World) {
         world.up_busybox("sleep 600");
         let child = world.spawn(&["down"]);
         thread::sleep(Duration::from_millis(delay));
-        signal(&child, Signal::INT);
-        let ended = ended(child);
-        assert!(
-            matches!(ended.code, 0 | 130 | SIGNALLED),
-            "{}: {}",
-            ended.code,
-            ended.stderr
-        );
+        let ended = interrupt(child);
         let status = world.json(&["status"]);
         match ended.code {
             0 => assert_eq!(status["state"], "down"),
@@ -155,6 +141,20 @@ pub(crate) fn exec_is_left_to_itself(world: World) {
     while world.run(&["exec", "--", "test", "-e", "/ended"]).code != 0 {
         assert!(begun.elapsed().as_secs() < 30, "the command did not go on");
     }
+}
+
+/// Interrupts a command that may have ended, and returns how it ended.
+fn interrupt(child: Child) -> Ended {
+    signal(&child, Signal::INT);
+    let ended = ended(child);
+    // By the signal itself, if it comes before the program listens: then nothing had begun.
+    assert!(
+        matches!(ended.code, 0 | 130 | SIGNALLED),
+        "{}: {}",
+        ended.code,
+        ended.stderr
+    );
+    ended
 }
 
 fn wait_for_container(world: &World) {

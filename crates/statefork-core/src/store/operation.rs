@@ -266,12 +266,7 @@ impl Store {
         environment: &str,
         runtime: &str,
     ) -> Result<Vec<(ObjectType, ObjectId)>> {
-        let connection = self.lock();
-        let mut statement = connection.prepare(
-            "SELECT b.kind, b.object FROM objects b JOIN operations o ON o.seq = b.operation
-             WHERE b.environment = ?1 AND b.runtime = ?2 AND o.outcome != 'running'",
-        )?;
-        read_objects(statement.query((environment, runtime))?)
+        self.objects_by_outcome(environment, runtime, "!= 'running'")
     }
 
     /// Those of them whose operation was done, or finished after its process ended.
@@ -280,12 +275,21 @@ impl Store {
         environment: &str,
         runtime: &str,
     ) -> Result<Vec<(ObjectType, ObjectId)>> {
+        self.objects_by_outcome(environment, runtime, "IN ('done', 'recovered')")
+    }
+
+    /// Those of them whose operation has such an outcome, a condition in SQL.
+    fn objects_by_outcome(
+        &self,
+        environment: &str,
+        runtime: &str,
+        outcome: &'static str,
+    ) -> Result<Vec<(ObjectType, ObjectId)>> {
         let connection = self.lock();
-        let mut statement = connection.prepare(
+        let mut statement = connection.prepare(&format!(
             "SELECT b.kind, b.object FROM objects b JOIN operations o ON o.seq = b.operation
-             WHERE b.environment = ?1 AND b.runtime = ?2
-                 AND o.outcome IN ('done', 'recovered')",
-        )?;
+             WHERE b.environment = ?1 AND b.runtime = ?2 AND o.outcome {outcome}"
+        ))?;
         read_objects(statement.query((environment, runtime))?)
     }
 
