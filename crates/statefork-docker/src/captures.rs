@@ -7,7 +7,7 @@
 //! whether one that waits can go.
 
 use async_trait::async_trait;
-use bollard::models::{ContainerInspectResponse, ImageInspect};
+use bollard::models::{ContainerConfig, ContainerInspectResponse, ImageInspect};
 use bollard::query_parameters::{
     CommitContainerOptions, CreateContainerOptions, ListImagesOptions, StartContainerOptions,
     TagImageOptions,
@@ -23,7 +23,7 @@ use crate::commit::{self, Plan};
 use crate::failure::Failure;
 use crate::message::{self, Refusal};
 use crate::runtime::LAYER_LIMIT;
-use crate::{DockerRuntime, containers, describe, images, names, spec};
+use crate::{DockerRuntime, containers, describe, freeze, images, names, spec};
 
 /// Version of [`Stored`].
 const FORMAT: u32 = 1;
@@ -93,8 +93,10 @@ impl Captures for DockerRuntime {
         phases: &Phases,
     ) -> Result<Captured> {
         names::new_image_name(&request.name)?;
-        let (found, free) =
-            tokio::join!(self.look(container), self.expect_free_name(&request.name));
+        let (found, free) = tokio::join!(
+            self.look_to_freeze(container),
+            self.expect_free_name(&request.name)
+        );
         let found = found?.ok_or_else(|| containers::not_found(container))?;
         free?;
         let base = found.image.as_deref().unwrap_or_default();
@@ -231,23 +233,38 @@ impl DockerRuntime {
             pause,
             ..CommitContainerOptions::default()
         };
-        let docker = self.client.docker()?;
-        let call = docker.commit_container(options, plan.config.clone());
-        let call = self.client.bounded("commit the container", call);
+        let call = self.request_commit(options, &plan.config);
         let committed = if pause {
             phases.time(Phase::Pause, call).await
         } else {
             call.await
         };
+        let thawed = match &committed {
+            Err(failure) if !failure.is_refusal() => Ok(()),
+            _ if pause => self.thaw_what_stayed(container).await,
+            _ => Ok(()),
+        };
         let committed = match committed {
-            Ok(committed) => committed.id,
+            Ok(committed) => committed,
             Err(failure) if failure.status() == Some(404) => {
                 let id = container.id.clone().unwrap_or_default();
                 return Err(containers::not_found(&ContainerId::new(id)));
             }
-            Err(failure) => return Err(failure.into()),
+            Err(failure) => {
+                let failed = RuntimeError::from(failure);
+                return Err(match thawed {
+                    Ok(()) => failed,
+                    Err(cleanup) => RuntimeError::Cleanup {
+                        first: Box::new(failed),
+                        cleanup: Box::new(cleanup),
+                    },
+                });
+            }
         };
-        let finished = self.finish(&committed, plan, request).await;
+        let finished = match thawed {
+            Ok(()) => self.finish(&committed, plan, request).await,
+            Err(error) => Err(error),
+        };
         let (made, leftover) = match finished {
             Ok(made) if named => return Ok(made),
             Ok(made) => (Ok(made), committed),
@@ -261,6 +278,29 @@ impl DockerRuntime {
                 first: Box::new(first),
                 cleanup: Box::new(failure.into()),
             }),
+        }
+    }
+
+    /// Asks for a commit, again where the OCI runtime gave its freeze up.
+    async fn request_commit(
+        &self,
+        options: CommitContainerOptions,
+        config: &ContainerConfig,
+    ) -> Result<String, Failure> {
+        let docker = self.client.docker()?;
+        let mut attempt = 1;
+        loop {
+            let call = docker.commit_container(options.clone(), config.clone());
+            let failure = match self.client.bounded("commit the container", call).await {
+                Ok(committed) => return Ok(committed.id),
+                Err(failure) => failure,
+            };
+            let given_up = failure.said().is_some_and(message::is_freeze_given_up);
+            if !given_up || attempt == freeze::ATTEMPTS {
+                return Err(failure);
+            }
+            attempt += 1;
+            tokio::time::sleep(freeze::BETWEEN).await;
         }
     }
 

@@ -17,7 +17,7 @@ use statefork_runtime::{
 };
 
 use crate::failure::Failure;
-use crate::{DockerRuntime, describe, names};
+use crate::{DockerRuntime, describe, freeze, names};
 
 /// How long to wait before looking again, doubled each time up to [`LONGEST_WAIT`].
 pub(crate) const FIRST_WAIT: Duration = Duration::from_millis(1);
@@ -100,8 +100,17 @@ impl Containers for DockerRuntime {
             link: false,
         };
         let docker = self.client.docker()?;
-        let call = docker.remove_container(&target, Some(options));
-        match self.client.bounded(op, call).await {
+        let remove = || docker.remove_container(&target, Some(options.clone()));
+        let mut removed = self.client.bounded(op, remove()).await;
+        if let Err(failure) = &removed
+            && failure.is_refusal()
+            && !matches!(failure.status(), Some(404 | 409))
+            && self.agree(container).await?
+        {
+            // A frozen process does not die, and the daemon did not know that it was frozen.
+            removed = self.client.bounded(op, remove()).await;
+        }
+        match removed {
             Ok(()) => Ok(()),
             Err(failure) if failure.status() == Some(404) => Ok(()),
             // Somebody else is removing it.
@@ -111,35 +120,11 @@ impl Containers for DockerRuntime {
     }
 
     async fn pause(&self, container: &ContainerId) -> Result<()> {
-        let target = self.target(container).await?;
-        let docker = self.client.docker()?;
-        let call = docker.pause_container(&target);
-        match self.client.bounded("pause the container", call).await {
-            Ok(()) => Ok(()),
-            Err(failure) => match self.state_after(container, &failure).await? {
-                Some(ContainerState::Paused) => Ok(()),
-                Some(state) if state != ContainerState::Running => {
-                    Err(wrong_state("pause", container, state))
-                }
-                _ => Err(failure.into()),
-            },
-        }
+        self.freeze(container).await
     }
 
     async fn unpause(&self, container: &ContainerId) -> Result<()> {
-        let target = self.target(container).await?;
-        let docker = self.client.docker()?;
-        let call = docker.unpause_container(&target);
-        match self.client.bounded("unpause the container", call).await {
-            Ok(()) => Ok(()),
-            Err(failure) => match self.state_after(container, &failure).await? {
-                Some(ContainerState::Running) => Ok(()),
-                Some(state) if state != ContainerState::Paused => {
-                    Err(wrong_state("unpause", container, state))
-                }
-                _ => Err(failure.into()),
-            },
-        }
+        self.thaw(container).await
     }
 
     async fn exec(&self, container: &ContainerId, request: &ExecRequest) -> Result<Exec> {
@@ -217,8 +202,16 @@ impl Containers for DockerRuntime {
 }
 
 impl DockerRuntime {
-    /// The container, by id or name. `None` when absent.
+    /// The container, by id or name, with the state that the kernel says. `None` when absent.
     pub(crate) async fn look(
+        &self,
+        container: &ContainerId,
+    ) -> Result<Option<ContainerInspectResponse>, Failure> {
+        Ok(self.look_as_told(container).await?.map(freeze::corrected))
+    }
+
+    /// The container, by id or name, as the daemon describes it. `None` when absent.
+    pub(crate) async fn look_as_told(
         &self,
         container: &ContainerId,
     ) -> Result<Option<ContainerInspectResponse>, Failure> {

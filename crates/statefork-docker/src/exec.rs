@@ -53,8 +53,15 @@ impl DockerRuntime {
             ..ExecConfig::default()
         };
         let docker = self.client.docker()?;
-        let created = self.client.bounded(OP, docker.create_exec(&target, config));
-        let command = match created.await {
+        let create = || docker.create_exec(&target, config.clone());
+        let mut created = self.client.bounded(OP, create()).await;
+        if let Err(failure) = &created
+            && failure.is_refusal()
+            && self.agree(container).await?
+        {
+            created = self.client.bounded(OP, create()).await;
+        }
+        let command = match created {
             Ok(created) => Command {
                 client: Arc::clone(&self.client),
                 container: container.clone(),

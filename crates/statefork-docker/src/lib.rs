@@ -29,6 +29,7 @@ mod exec;
 mod failure;
 mod flatten;
 mod frames;
+mod freeze;
 mod images;
 mod message;
 mod names;

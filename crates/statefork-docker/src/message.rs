@@ -6,6 +6,12 @@ pub(crate) fn is_storage_full(message: &str) -> bool {
     message.contains("no space left on device")
 }
 
+/// Whether the OCI runtime gave up freezing a container, whose processes go on (runc: `unable to
+/// freeze`; the daemon gives the status of any failure of its own).
+pub(crate) fn is_freeze_given_up(message: &str) -> bool {
+    message.contains("unable to freeze")
+}
+
 /// Why a process could not be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {

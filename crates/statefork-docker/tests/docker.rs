@@ -5,6 +5,7 @@
 
 mod adopt;
 mod fixture;
+mod freeze;
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use statefork_runtime::{
 
 use self::fixture::Fixture;
 
-type Outcome = Result<(), Box<dyn std::error::Error>>;
+type Error = Box<dyn std::error::Error>;
+type Outcome = Result<(), Error>;
 
 #[tokio::test]
 async fn a_capture_that_others_stand_on_goes_with_the_last_of_them() -> Outcome {

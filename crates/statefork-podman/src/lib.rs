@@ -28,7 +28,6 @@ mod exec;
 mod fault;
 mod flatten;
 mod frames;
-mod freezer;
 mod images;
 mod launch;
 mod made;

@@ -1,14 +1,13 @@
 //! Refusals for the state of a container: what they mean for the caller depends on the state,
 //! which is looked up only then, so that the usual case costs one request.
 
-use statefork_runtime::{Container, ContainerId, ContainerState, Result, RuntimeError};
+use statefork_runtime::{Container, ContainerId, ContainerState, Result, RuntimeError, freezer};
 
 use crate::PodmanRuntime;
 use crate::cause::Cause;
 use crate::client::no_container;
 use crate::describe::Inspected;
 use crate::fault::Fault;
-use crate::freezer;
 use crate::raw::encode;
 
 impl PodmanRuntime {
@@ -32,10 +31,11 @@ impl PodmanRuntime {
 
     /// Thaws a container of which the service does not know that it is frozen.
     pub(crate) async fn thaw_unknown(&self, container: &ContainerId) -> Result<()> {
-        let Some(pid) = self.must_look(container).await?.pid else {
+        let found = self.must_look(container).await?;
+        let Some(pid) = found.pid else {
             return Ok(());
         };
-        freezer::thaw(pid).map_err(|error| RuntimeError::Daemon {
+        freezer::thaw(pid, &found.id).map_err(|error| RuntimeError::Daemon {
             op: "unpause a container",
             status: None,
             message: format!("its processes are frozen, which Podman does not know: {error}"),

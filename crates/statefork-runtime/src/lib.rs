@@ -37,7 +37,8 @@
 //! - Methods may be called concurrently, also for one container; the caller holds the locks that
 //!   make the order meaningful.
 //!
-//! This crate does no I/O of its own.
+//! This crate does no I/O of its own, but for [`freezer`], which asks the kernel where a daemon may
+//! be mistaken, and the temporary files of [`layer`].
 
 mod adoption;
 mod boundary;
@@ -46,6 +47,7 @@ mod capture;
 mod container;
 mod error;
 mod exec;
+pub mod freezer;
 mod id;
 mod image;
 mod labels;

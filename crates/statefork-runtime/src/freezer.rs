@@ -1,0 +1,128 @@
+//! The kernel's freezer of a container (Linux, cgroup-v1/freezer-subsystem and cgroup-v2, "Freezer"):
+//! for backends whose daemon may be mistaken about who is frozen.
+//!
+//! A daemon that was killed amid a freeze or a thaw may never learn of it, or may learn of an
+//! earlier one later, and then says the contrary of what is so.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::ContainerId;
+
+/// The error of a process that ended while a file of its was open (errno(3)).
+const ESRCH: i32 = 3;
+
+/// Where a container's freezer is, and what is in the file in either state.
+struct Freezer {
+    file: PathBuf,
+    frozen: &'static str,
+    thawed: &'static str,
+}
+
+/// Whether a container is frozen. `pid` is a process of it, `container` its full id.
+///
+/// `None` where that cannot be told: there is no such process, its cgroup is not named after the
+/// container, as where its daemon counts processes in another namespace, or it is being frozen.
+pub fn is_frozen(pid: u32, container: &ContainerId) -> io::Result<Option<bool>> {
+    let Some(freezer) = of(pid, container)? else {
+        return Ok(None);
+    };
+    let state = std::fs::read_to_string(&freezer.file)?;
+    Ok(match state.trim() {
+        state if state == freezer.frozen => Some(true),
+        state if state == freezer.thawed => Some(false),
+        _ => None,
+    })
+}
+
+/// Freezes a container; nothing where [`is_frozen`] cannot tell.
+pub fn freeze(pid: u32, container: &ContainerId) -> io::Result<()> {
+    match of(pid, container)? {
+        Some(freezer) => std::fs::write(&freezer.file, freezer.frozen),
+        None => Ok(()),
+    }
+}
+
+/// Thaws a container; nothing where [`is_frozen`] cannot tell.
+pub fn thaw(pid: u32, container: &ContainerId) -> io::Result<()> {
+    match of(pid, container)? {
+        Some(freezer) => std::fs::write(&freezer.file, freezer.thawed),
+        None => Ok(()),
+    }
+}
+
+/// The freezer of a container's process.
+fn of(pid: u32, container: &ContainerId) -> io::Result<Option<Freezer>> {
+    let cgroups = match std::fs::read_to_string(format!("/proc/{pid}/cgroup")) {
+        Err(error) if is_absent(&error) => return Ok(None),
+        cgroups => cgroups?,
+    };
+    for freezer in freezers(&cgroups, container) {
+        // Of two hierarchies only one has the file.
+        if freezer.file.try_exists()? {
+            return Ok(Some(freezer));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether an error of reading below `/proc/PID` says that there is no such process.
+fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
+}
+
+/// The freezers that `/proc/PID/cgroup` leads to, of either version, if it is the container's own.
+fn freezers(cgroups: &str, container: &ContainerId) -> Vec<Freezer> {
+    let of = |line: &str| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        if container.as_str().is_empty() || !path.contains(container.as_str()) {
+            return None;
+        }
+        match controllers {
+            "freezer" => Some(Freezer {
+                file: format!("/sys/fs/cgroup/freezer{path}/freezer.state").into(),
+                frozen: "FROZEN",
+                thawed: "THAWED",
+            }),
+            "" => Some(Freezer {
+                file: format!("/sys/fs/cgroup{path}/cgroup.freeze").into(),
+                frozen: "1",
+                thawed: "0",
+            }),
+            _ => None,
+        }
+    };
+    cgroups.lines().filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn either_version_has_its_file() {
+        let container = ContainerId::new("0a1b");
+        let cgroups = "5:memory:/m/0a1b\n4:freezer:/libpod_parent/libpod-0a1b\n0::/docker/0a1b\n";
+        let found = freezers(cgroups, &container);
+        let files: Vec<_> = found
+            .iter()
+            .map(|freezer| freezer.file.display().to_string())
+            .collect();
+        assert_eq!(
+            files,
+            [
+                "/sys/fs/cgroup/freezer/libpod_parent/libpod-0a1b/freezer.state",
+                "/sys/fs/cgroup/docker/0a1b/cgroup.freeze"
+            ]
+        );
+    }
+
+    #[test]
+    fn another_container_or_none_has_none() {
+        let cgroups = "4:freezer:/docker/0a1b\n0::/\n";
+        assert!(freezers(cgroups, &ContainerId::new("0a1c")).is_empty());
+        assert!(freezers(cgroups, &ContainerId::new("")).is_empty());
+        let nobody = is_frozen(u32::MAX, &ContainerId::new("0a1b"));
+        assert_eq!(nobody.unwrap(), None);
+    }
+}
