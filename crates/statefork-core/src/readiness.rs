@@ -103,7 +103,8 @@ impl Wait<'_> {
             let left = self.readiness.timeout.saturating_sub(begun.elapsed());
             // An attempt that takes too long is one that failed.
             if timeout(left.min(ATTEMPT), attempt()).await.unwrap_or(false) {
-                return Ok(());
+                // The address of one that has ended may be another container's by now.
+                return self.look().await;
             }
             if looked.elapsed() >= LOOK {
                 self.look().await?;
