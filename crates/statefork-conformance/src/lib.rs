@@ -12,6 +12,7 @@ pub mod fake;
 mod faulty;
 mod fixture;
 mod image;
+mod probed;
 mod runner;
 mod suite;
 
@@ -21,5 +22,6 @@ pub use fake::FakeRuntime;
 pub use fake::defective::{Defect, DefectiveRuntime};
 pub use faulty::{Fault, FaultyRuntime, Method};
 pub use image::TestImage;
+pub use probed::Probed;
 pub use runner::{Enrolment, run};
 pub use suite::{Open, Suite};

@@ -1,5 +1,6 @@
 //! The suite as a test program.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -8,6 +9,7 @@ use statefork_runtime::RuntimeOptions;
 use crate::case::Need;
 use crate::cases;
 use crate::image::TestImage;
+use crate::probed::Probed;
 use crate::suite::{Open, Suite};
 
 /// Daemons spend most of their time waiting.
@@ -22,6 +24,8 @@ pub struct Enrolment {
     pub daemon: bool,
     /// What the programs in the test image are.
     pub image: TestImage,
+    /// A folder that the processes of one run share: `env!("CARGO_TARGET_TMPDIR")`.
+    pub scratch: &'static str,
     /// What the runtime must be able to do here, so that a broken probe does not hide cases.
     pub expect: &'static [Need],
 }
@@ -40,6 +44,7 @@ pub struct Enrolment {
 ///         open: |_options| Ok(Arc::new(FakeRuntime::new())),
 ///         daemon: false,
 ///         image: TestImage::Vocabulary,
+///         scratch: "/var/tmp",
 ///         expect: &[Need::Pause],
 ///     })
 /// }
@@ -66,8 +71,9 @@ fn run_with(enrolment: &Enrolment, arguments: &Arguments) -> Result<ExitCode, St
     let suite = tokio.block_on(async {
         let runtime =
             (enrolment.open)(&RuntimeOptions::default()).map_err(|error| error.to_string())?;
+        let probed = Probed::of(&*runtime, Path::new(enrolment.scratch)).await?;
         let daemon = enrolment.daemon.then_some(enrolment.open);
-        Suite::open(runtime, enrolment.image, daemon).await
+        Suite::open(runtime, probed.capabilities, enrolment.image, daemon).await
     })?;
 
     let mut trials = vec![expectation(enrolment.expect, &suite)];

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use statefork_runtime::{
-    Capabilities, ImageId, Labels, ObjectId, Runtime, RuntimeError, RuntimeOptions,
-};
+use statefork_runtime::{Capabilities, ImageId, Labels, Runtime, RuntimeError, RuntimeOptions};
 use tokio::time::error::Elapsed;
 
 use crate::case::{Case, Need, Outcome, chain};
@@ -35,23 +33,22 @@ pub(crate) struct Shared {
 pub struct Suite(Arc<Shared>);
 
 impl Suite {
-    /// Finds out what a runtime can do and imports the image of the cases, under a name of its
-    /// own, so that runs at the same time do not meet. `daemon`: how to open further ones, for
-    /// a runtime that is a daemon at a socket.
+    /// Imports the image of the cases into a runtime that can do what `capabilities` says, under a
+    /// name of its own, so that runs at the same time do not meet. `daemon`: how to open further
+    /// ones, for a runtime that is a daemon at a socket.
     ///
     /// # Errors
     ///
     /// A text that says why not, when the runtime does not answer or does not take the image.
     pub async fn open(
         runtime: Arc<dyn Runtime>,
+        capabilities: Capabilities,
         image: TestImage,
         daemon: Option<Open>,
     ) -> Result<Self, String> {
         let base = Base::load(image)?;
         let explained = |error: RuntimeError| chain(&error);
         let token = format!("{:016x}", rand::random::<u64>());
-        let probing = ObjectId::new(token.clone());
-        let capabilities = runtime.probe(&probing).await.map_err(explained)?;
         let image_name = format!("statefork.local/conformance:{token}");
         let draft = Draft {
             names: vec![image_name.clone()],

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use statefork_conformance::{Case, Defect, DefectiveRuntime, Suite, TestImage, cases};
+use statefork_runtime::{ObjectId, Runtime};
 
 /// The names of the cases that find something wrong.
 fn caught_by(defect: Defect) -> Vec<String> {
@@ -19,7 +20,9 @@ fn caught_by(defect: Defect) -> Vec<String> {
         for case in runnable() {
             // A fake of its own, since a defect may leave anything behind.
             let runtime = Arc::new(DefectiveRuntime::new(defect));
-            let suite = Suite::open(runtime, TestImage::Vocabulary, None)
+            let probed = runtime.probe(&ObjectId::new("probe")).await;
+            let capabilities = probed.expect("a runtime that can be probed");
+            let suite = Suite::open(runtime, capabilities, TestImage::Vocabulary, None)
                 .await
                 .expect("a runtime that takes the image");
             // What only the clean-up notices is no merit of the case.

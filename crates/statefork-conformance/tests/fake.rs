@@ -10,6 +10,7 @@ fn main() -> ExitCode {
         open: |_options| Ok(Arc::new(FakeRuntime::new())),
         daemon: false,
         image: TestImage::Vocabulary,
+        scratch: env!("CARGO_TARGET_TMPDIR"),
         expect: &[Need::Pause],
     })
 }

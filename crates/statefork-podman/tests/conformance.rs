@@ -10,6 +10,7 @@ fn main() -> ExitCode {
         open: |options| Ok(Arc::new(statefork_podman::open(options)?)),
         daemon: true,
         image: TestImage::Busybox,
+        scratch: env!("CARGO_TARGET_TMPDIR"),
         expect: &[
             Need::Pause,
             Need::Limits,

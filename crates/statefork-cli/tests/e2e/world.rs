@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use serde_json::Value;
+use statefork_conformance::Probed;
 use statefork_core::Home;
 use statefork_runtime::{Runtime, RuntimeOptions};
 use tokio_util::io::ReaderStream;
@@ -59,7 +60,28 @@ impl World {
             folder: Arc::new(folder),
         };
         world.configure("");
+        world.probe();
         world
+    }
+
+    /// Keeps in the home what is known of the daemon, as if it had been probed from there.
+    fn probe(&self) {
+        let probed = on(self.runtime, &RuntimeOptions::default(), async |runtime| {
+            Ok(Probed::of(runtime, Path::new(env!("CARGO_TARGET_TMPDIR"))).await)
+        });
+        let Probed {
+            fingerprint,
+            capabilities,
+        } = probed.unwrap();
+        Home::open(&self.home()).unwrap();
+        let capabilities = serde_json::to_string(&capabilities).unwrap();
+        let store = rusqlite::Connection::open(self.home().join("store.sqlite")).unwrap();
+        store
+            .execute(
+                "INSERT INTO probes VALUES (?1, ?2, ?3)",
+                (self.runtime, fingerprint, capabilities),
+            )
+            .unwrap();
     }
 
     /// Another environment in the same home.
@@ -73,8 +95,9 @@ impl World {
         }
     }
 
-    /// Puts the home, which is not there yet, on a small disk.
+    /// Puts the home, in which there is no environment yet, on a small disk.
     pub(crate) fn on_small_disk(&mut self, mebibytes: u64) {
+        std::fs::remove_dir_all(self.home()).unwrap();
         self.disk = Some(SmallDisk::mount(&self.home(), mebibytes));
     }
 
