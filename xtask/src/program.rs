@@ -21,6 +21,11 @@ pub(crate) fn build() -> Result<PathBuf> {
     if !status.success() {
         bail!("`{}` ended with {status}", display(&cargo));
     }
+    built()
+}
+
+/// Where it is once it is built.
+pub(crate) fn built() -> Result<PathBuf> {
     let metadata = MetadataCommand::new()
         .manifest_path(workspace().join("Cargo.toml"))
         .no_deps()

@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::daemons::{Kind, Layout, with_daemons};
+use crate::daemons::{self, Kind, Layout, with_daemons};
 use crate::engine::Engine;
 use crate::image::{POSTGRES, postgres, usual_dir};
 use crate::interrupt;
@@ -28,6 +28,7 @@ use inventory::Inventory;
 use journal::Journal;
 use rounds::Rounds;
 use stage::Stage;
+use victim::Victim;
 
 /// The name of the command that runs inside the enclosure.
 pub(crate) const ENCLOSED: &str = "prove-enclosed";
@@ -80,7 +81,7 @@ pub(crate) fn run_command(args: &Args) -> Result<()> {
 }
 
 /// Proves it on one runtime, with a daemon of its own.
-fn prove(
+pub(crate) fn prove(
     runtime: Kind,
     rounds: u32,
     seed: Option<u64>,
@@ -144,19 +145,33 @@ pub(crate) fn run_enclosed(task: &Enclosed) -> Result<()> {
 fn holds(task: &Enclosed, layout: &Layout, engine: &Engine) -> Result<()> {
     engine.load(&task.archive, POSTGRES)?;
     let stage = Stage::set(task, layout)?;
-    // A daemon makes some things once, when they are first needed, and keeps them.
+    // A daemon makes some things once, when they are first needed, and keeps them; and one that was
+    // started anew while containers ran has other connections than one that was not.
     stage.up()?;
+    daemons::kill(layout, task.runtime)?;
+    daemons::revive(layout, task.runtime)?;
     stage.json(&["down", "--purge"])?;
     let before = Inventory::take(engine, layout)?;
     println!("  at the start: {before}");
     let journal = Journal::create(&task.journal)?;
     let rounds = Rounds::new(&stage, layout, journal, task.seed)?;
-    if let Err(error) = rounds.run(task.rounds) {
-        println!("{}", stage.describe());
-        return Err(error);
-    }
+    let daemon_was_killed = match rounds.run(task.rounds) {
+        Ok(victims) => victims.contains(&Victim::Daemon),
+        Err(error) => {
+            println!("{}", stage.describe());
+            return Err(error);
+        }
+    };
     stage.json(&["down", "--purge"])?;
-    before.compare(engine, layout)?;
+    before.compare_objects(engine)?;
+    if daemon_was_killed {
+        // A dockerd that was killed while it started a container finds the container's network
+        // again and keeps three connections of its own to the kernel for it, without anything of
+        // which they could be a part. They go with it; whatever else is left does not.
+        daemons::kill(layout, task.runtime)?;
+        daemons::revive(layout, task.runtime)?;
+    }
+    before.compare_the_rest(engine, layout)?;
     println!("  after `down --purge` it is the same");
     Ok(())
 }

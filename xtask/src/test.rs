@@ -1,5 +1,5 @@
 //! `cargo xtask test`: all set-up, then every check and test of the workspace, then a look for what
-//! they left behind. Stops at the first failure.
+//! they left behind, then a few rounds of the proof. Stops at the first failure.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,9 +10,11 @@ use anyhow::{Result, bail};
 use crate::census::Census;
 use crate::daemons::{Kind, Layout, with_daemons};
 use crate::engine::{Engine, with_images};
-use crate::image::{Archives, BUSYBOX, TARGET_APP, images, usual_dir, workspace};
+use crate::image::{Archives, BUSYBOX, TARGET_APP, images, postgres, usual_dir, workspace};
 use crate::interrupt::{self, Heed};
-use crate::process::{command, display};
+use crate::process::{command, display, is_root};
+use crate::program;
+use crate::prove::prove;
 use crate::setup::setup;
 use crate::tidy::tidy;
 
@@ -21,6 +23,10 @@ const SUITE_VOLUME: &str = "statefork-conformance";
 
 /// What only tests have: the points at which they end a command.
 const FEATURES: [&str; 2] = ["--features", "statefork-cli/crash-points"];
+/// How many rounds of the proof.
+const ROUNDS: u32 = 5;
+/// What they are drawn from: the same each time, so that a change is judged by what it changes.
+const SEED: u64 = 2;
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -28,7 +34,8 @@ pub(crate) struct Args {
     /// Only the tests of this runtime and those that need none.
     #[arg(long, value_enum)]
     runtime: Option<Kind>,
-    /// Install nothing, make no image and start no daemon: what is there must do.
+    /// Install nothing, make no image and start no daemon: what is there must do. The proof, which
+    /// starts daemons of its own, is left out.
     #[arg(long)]
     no_setup: bool,
     /// Arguments for nextest (for `cargo test` where nextest is missing), such as a test's name.
@@ -58,7 +65,25 @@ fn all(args: &Args, steps: &mut Steps) -> Result<()> {
     heading("daemons");
     with_daemons(&layout, &kinds, || {
         in_engines(args, &kinds, &layout, &archives, steps)
-    })
+    })?;
+    if !args.tests.is_empty() {
+        return Ok(());
+    }
+    if !is_root() {
+        println!("the proof is left out: a daemon that may be killed takes root");
+        return Ok(());
+    }
+    // The checks have built the program.
+    let program = program::built()?;
+    let archive = steps.run("database image", || postgres(&usual_dir(), false))?;
+    for &kind in &kinds {
+        let name = match kind {
+            Kind::Docker => "proof on docker",
+            Kind::Podman => "proof on podman",
+        };
+        steps.run(name, || prove(kind, ROUNDS, Some(SEED), &program, &archive))?;
+    }
+    Ok(())
 }
 
 fn in_engines(

@@ -49,8 +49,7 @@ pub(super) struct Inventory {
     census: Census,
     /// Equal at the end, or there is more or less than there should be.
     exact: BTreeMap<String, u64>,
-    /// Open descriptors by program. Not more at the end: a daemon that was started anew may have
-    /// fewer.
+    /// Open descriptors by program and target. Not more at the end: fewer is no leak.
     descriptors: BTreeMap<String, u64>,
 }
 
@@ -83,9 +82,14 @@ impl Inventory {
         })
     }
 
-    /// Fails, naming each thing, if it is not the same within 15 s.
-    pub(super) fn compare(&self, engine: &Engine, layout: &Layout) -> Result<()> {
-        self.census.compare(std::slice::from_ref(engine))?;
+    /// Fails, naming each thing, if what is in the engine, our processes and the ports are not the
+    /// same within 15 s.
+    pub(super) fn compare_objects(&self, engine: &Engine) -> Result<()> {
+        self.census.compare(std::slice::from_ref(engine))
+    }
+
+    /// Fails, naming each thing, if the rest is not the same within 15 s.
+    pub(super) fn compare_the_rest(&self, engine: &Engine, layout: &Layout) -> Result<()> {
         let begun = Instant::now();
         loop {
             let now = Self::take(engine, layout)?;
@@ -112,11 +116,11 @@ impl Inventory {
             .filter(|(_, before, after)| before != after)
             .map(|(name, before, after)| format!("{name}: {after} instead of {before}"))
             .collect();
-        for (program, &after) in &now.descriptors {
-            let before = amount(&self.descriptors, program);
+        for (target, &after) in &now.descriptors {
+            let before = amount(&self.descriptors, target);
             if after > before {
                 found.push(format!(
-                    "open descriptors of {program}: {after} instead of {before}"
+                    "open descriptors of {target}: {after} instead of {before}"
                 ));
             }
         }
@@ -184,10 +188,11 @@ fn links() -> Result<Vec<String>> {
 /// The process that waits in a new container for its start.
 const WAITING: &str = "runc:[2:INIT]";
 
-/// Descriptors that containerd has open for each of its shims.
-const FOR_A_SHIM: u64 = 3;
+/// Where containerd's connections to its shims are, of which each has one.
+const TO_SHIMS: &str = "containerd to socket";
 
-/// How many descriptors are open in all processes of this namespace, by the name of their program.
+/// How many descriptors are open in all processes of this namespace, by the name of their program
+/// and what they lead to.
 ///
 /// Two things are not counted. Podman's monitors of exec sessions go by themselves, minutes later. And
 /// where a daemon was killed while it started a container, a later one takes the container for one
@@ -195,7 +200,7 @@ const FOR_A_SHIM: u64 = 3;
 /// monitor or shim of that. Their containers are gone by then: nobody can remove them over the API.
 fn descriptors() -> Result<BTreeMap<String, u64>> {
     let mut open: BTreeMap<String, u64> = BTreeMap::new();
-    let mut lost_shims = 0;
+    let mut lost_shims = Vec::new();
     for process in entries(Path::new("/proc"))? {
         // One that ends meanwhile has none.
         let (Ok(line), Ok(descriptors)) = (
@@ -211,15 +216,42 @@ fn descriptors() -> Result<BTreeMap<String, u64>> {
             || name == WAITING
             || is_shim && children.is_empty();
         if is_lost || is_exec_monitor(&line.split('\0').collect::<Vec<_>>()) {
-            lost_shims += u64::from(is_shim);
+            if is_shim {
+                lost_shims.extend(container_of_shim(&line));
+            }
             continue;
         }
-        *open.entry(name).or_default() += descriptors.count() as u64;
+        for descriptor in descriptors.flatten() {
+            // One that is closed meanwhile leads nowhere.
+            if let Ok(target) = fs::read_link(descriptor.path()) {
+                let target = target.to_string_lossy();
+                let target = kind_of_target(&target);
+                *open.entry(format!("{name} to {target}")).or_default() += 1;
+            }
+        }
     }
-    if let Some(containerd) = open.get_mut("containerd") {
-        *containerd = containerd.saturating_sub(lost_shims * FOR_A_SHIM);
+    // What containerd has open for a shim: its log, by the container's id, and a connection.
+    open.retain(|target, _| !lost_shims.iter().any(|lost| target.contains(lost)));
+    if let Some(open) = open.get_mut(TO_SHIMS) {
+        *open = open.saturating_sub(lost_shims.len() as u64);
     }
     Ok(open)
+}
+
+/// The container of a containerd-shim, from its command line: what follows `-id`.
+fn container_of_shim(line: &str) -> Option<String> {
+    let mut words = line.split('\0').skip_while(|word| *word != "-id");
+    words.nth(1).map(str::to_owned)
+}
+
+/// What a descriptor leads to, without the number that each has of its own (proc(5),
+/// `/proc/PID/fd`): `socket`, `pipe`, `anon_inode`'s kind, or a path.
+fn kind_of_target(target: &str) -> &str {
+    match target.split_once(":[") {
+        Some(("anon_inode", kind)) => kind.trim_end_matches(']'),
+        Some((kind @ ("socket" | "pipe"), _)) => kind,
+        _ => target,
+    }
 }
 
 fn name(process: &Path) -> String {

@@ -48,6 +48,8 @@ pub(super) struct Rounds<'a> {
     saved: Vec<Saved>,
     /// How long each command took last.
     lasts: BTreeMap<String, Duration>,
+    /// Who was killed.
+    killed: Vec<Victim>,
 }
 
 impl<'a> Rounds<'a> {
@@ -68,15 +70,16 @@ impl<'a> Rounds<'a> {
             victims: Default::default(),
             saved: Vec::new(),
             lasts: BTreeMap::new(),
+            killed: Vec::new(),
         })
     }
 
-    /// Plays them, and ends the writing.
+    /// Plays them, and ends the writing. Returns who was killed, in the order of their deaths.
     ///
     /// # Errors
     ///
     /// At the first claim that does not hold.
-    pub(super) fn run(mut self, rounds: u32) -> Result<()> {
+    pub(super) fn run(mut self, rounds: u32) -> Result<Vec<Victim>> {
         for round in 1..=rounds {
             interrupt::check()?;
             let begun = Instant::now();
@@ -94,7 +97,8 @@ impl<'a> Rounds<'a> {
             self.writer.journal().acknowledged,
             self.saved.len()
         );
-        self.writer.end()
+        self.writer.end()?;
+        Ok(self.killed)
     }
 
     fn round(&mut self, round: u32) -> Result<String> {
@@ -217,6 +221,7 @@ impl<'a> Rounds<'a> {
         let delay = self.chance.up_to(lasts);
         self.note(&format!("$ {}, and kill the {victim}", args.join(" ")))?;
         let mut running = self.stage.start(args)?;
+        self.killed.push(victim);
         let runs = running.runs_for(delay)?;
         let at = running.elapsed().as_millis();
         self.note(&format!("kill the {victim}, the command runs: {runs}"))?;
