@@ -110,8 +110,8 @@ impl Captures for PodmanRuntime {
             let committed = self.commit(&id, &name, pauses, &plan).await;
             match committed {
                 // An image with a layer of the same content was removed meanwhile, and took it
-                // along.
-                Err(fault) if fault.cause() == Cause::NoLayer => {
+                // along; or the OCI runtime gave the freeze up, as processes came and went too fast.
+                Err(fault) if matches!(fault.cause(), Cause::NoLayer | Cause::OciRuntime) => {
                     self.commit(&id, &name, pauses, &plan).await
                 }
                 committed => committed,
