@@ -298,7 +298,7 @@ mod tests {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1500);
         let file = File::options().write(true).open(at("data/a")).unwrap();
         file.set_modified(time).unwrap();
-        attribute(&at("data/a"), "user.key", b"1\n2=3");
+        attribute(&at("data/a"), "user.key", b"1 2=3");
         attribute(&at("data"), "user.overlay.origin", b"x");
         attribute(&at("data/empty"), "user.overlay.opaque", b"y");
         let deleted = at("old");
@@ -333,7 +333,7 @@ mod tests {
             ("data", "Directory 0 0"),
             (
                 "data/a",
-                r#"Regular 4000 1000  SCHILY.xattr.user.key=Ok("1\n2=3") mtime=Ok("1.500000000")"#,
+                r#"Regular 4000 1000  SCHILY.xattr.user.key=Ok("1 2=3") mtime=Ok("1.500000000")"#,
             ),
             ("data/b", "Link 4000 0 data/a"),
             ("data/empty", "Directory 0 0"),
