@@ -1,11 +1,11 @@
-//! What a long chain costs: steps in a row past the runtime's limit of layers, then restores of the
-//! first, the middle and the last of them in turn.
-
-use std::time::Duration;
+//! What a long chain costs: steps in a row past the runtime's limit of layers, what was flattened
+//! behind them, what they waited for, then restores of the first, the middle and the last of them in
+//! turn.
 
 use anyhow::{Context, Result};
 use statefork_benches::{Fixture, Series, available};
 use statefork_core::environment::{RestoreRequest, SnapshotRequest};
+use statefork_core::{Operation, OperationKind, Outcome};
 use statefork_runtime::Phase;
 
 /// How long the chain gets, and how often each of the three is restored.
@@ -42,22 +42,35 @@ async fn measure(name: &str, fixture: &Fixture, size: &Size) -> Result<()> {
     let environment = &fixture.environment;
     let mut ids = Vec::new();
     let mut steps = Vec::new();
-    let mut flattened = Series::default();
     for _ in 0..size.chain {
         let step = environment.step(&SnapshotRequest::default()).await?;
         ids.push(step.snapshot.id.to_string());
         steps.push(step.timing.duration);
-        let flatten = |&&(phase, _): &&(Phase, Duration)| phase == Phase::Flatten;
-        if let Some((_, duration)) = step.timing.phases.iter().find(flatten) {
-            flattened.push(*duration);
-        }
     }
     let tenth = size.chain.div_ceil(10);
     let first: Series = steps[..tenth].iter().copied().collect();
     let last: Series = steps[size.chain - tenth..].iter().copied().collect();
     println!("{name} step, the first {tenth} | {first}");
     println!("{name} step, the last {tenth} | {last}");
-    println!("{name} flattening | {flattened}");
+    let history = environment.history()?;
+    let (behind, before): (Vec<_>, Vec<_>) = history
+        .iter()
+        .filter(|row| row.outcome == Outcome::Done)
+        .partition(|row| row.kind == OperationKind::Flatten);
+    let phases = |rows: &[&Operation], wanted: Phase| -> Series {
+        let phases = rows.iter().flat_map(|row| &row.phases);
+        let wanted = phases.filter(|(phase, _)| *phase == wanted);
+        wanted.map(|(_, duration)| *duration).collect()
+    };
+    println!(
+        "{name} flattening behind | {}",
+        phases(&behind, Phase::Flatten)
+    );
+    println!(
+        "{name} flattening waited for | {}",
+        phases(&before, Phase::Flatten)
+    );
+    println!("{name} rebasing | {}", phases(&before, Phase::Rebase));
 
     let numbers = [1, size.chain.div_ceil(2), size.chain];
     let mut restores = [(); 3].map(|()| Series::default());

@@ -33,6 +33,7 @@ mod copy;
 pub mod defective;
 mod exec;
 mod files;
+mod flatten;
 mod images;
 mod names;
 mod program;

@@ -11,7 +11,7 @@ use statefork_runtime::{
     Adoption, BuildRequest, ByteStream, Capabilities, Capture, CaptureRequest, Captured, Captures,
     Change, Container, ContainerId, Containers, Exec, ExecRequest, FlattenRequest, Found, HomeId,
     Image, ImageId, Images, LaunchRequest, LogRequest, ObjectId, OutputStream, Phases,
-    PrepareRequest, Result, Runtime, RuntimeError, RuntimeIdentity,
+    PrepareRequest, RebaseRequest, Result, Runtime, RuntimeError, RuntimeIdentity,
 };
 
 /// A method of the contract.
@@ -43,6 +43,7 @@ pub enum Method {
     Launch,
     Layers,
     Flatten,
+    Rebase,
     VerifyCapture,
     RemoveCapture,
 }
@@ -340,6 +341,11 @@ impl Captures for FaultyRuntime {
     async fn flatten(&self, capture: &Capture, request: &FlattenRequest) -> Result<Captured> {
         let call = self.inner.flatten(capture, request);
         self.through(Method::Flatten, call).await
+    }
+
+    async fn rebase(&self, capture: &Capture, request: &RebaseRequest) -> Result<Captured> {
+        let call = self.inner.rebase(capture, request);
+        self.through(Method::Rebase, call).await
     }
 
     async fn verify_capture(&self, capture: &Capture) -> Result<bool> {

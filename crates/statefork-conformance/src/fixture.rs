@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use statefork_runtime::{
     ByteStream, Capabilities, Capture, CaptureRequest, Captured, Container, ContainerId,
     ContainerSpec, FlattenRequest, Found, HomeId, ImageId, Labels, LaunchRequest, ObjectId,
-    ObjectType, Owner, Phases, PrepareRequest, Result, Runtime,
+    ObjectType, Owner, Phases, PrepareRequest, RebaseRequest, Result, Runtime,
 };
 use tempfile::TempDir;
 
@@ -236,6 +236,27 @@ impl Fixture {
         let flattened = self.runtime().flatten(capture, request).await?;
         self.made().captures.push(flattened.capture.clone());
         Ok(flattened)
+    }
+
+    /// A request for a rebased capture under an unused name.
+    pub(crate) fn rebase_request(&self, from: &Capture, onto: &Capture) -> RebaseRequest {
+        RebaseRequest {
+            name: self.image_name(),
+            labels: self.labels(ObjectType::Capture),
+            from: from.clone(),
+            onto: onto.clone(),
+        }
+    }
+
+    /// Rebases a capture as asked.
+    pub(crate) async fn rebase_as(
+        &self,
+        capture: &Capture,
+        request: &RebaseRequest,
+    ) -> Result<Captured> {
+        let rebased = self.runtime().rebase(capture, request).await?;
+        self.made().captures.push(rebased.capture.clone());
+        Ok(rebased)
     }
 
     /// Removes all that the case has made, and checks that nothing with its label remains; goes on

@@ -111,7 +111,8 @@ pub struct Node {
     pub unique_bytes: u64,
 }
 
-/// A snapshot in full. Immutable.
+/// A snapshot in full. Immutable, but for a capture with the same files that may take the place of
+/// its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     /// Its place in the graph.
@@ -122,6 +123,8 @@ pub struct Snapshot {
     pub not_held: Vec<NotHeld>,
     /// What the runtime needs to bring it back.
     pub capture: Capture,
+    /// The random value of what the runtime stores for it; none of the base.
+    pub object: Option<ObjectId>,
 }
 
 impl Deref for Snapshot {
@@ -205,6 +208,10 @@ pub struct LiveContainer {
     /// another one the runtime publishes its ports, not the branch's shim.
     #[serde(default)]
     pub attached: bool,
+    /// The random value of the capture that it was launched from, which a flattened one may have
+    /// taken the place of since; none of the base.
+    #[serde(default)]
+    pub capture: Option<ObjectId>,
 }
 
 /// What an operation does; the word in the log.
@@ -239,10 +246,12 @@ pub enum OperationKind {
     Switch,
     /// `try`.
     Try,
+    /// Flattening a chain of captures in the background.
+    Flatten,
 }
 
 impl OperationKind {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Up,
         Self::Snapshot,
         Self::Step,
@@ -257,6 +266,7 @@ impl OperationKind {
         Self::BranchPromote,
         Self::Switch,
         Self::Try,
+        Self::Flatten,
     ];
 
     /// The word for it.
@@ -276,6 +286,7 @@ impl OperationKind {
             Self::BranchPromote => "branch promote",
             Self::Switch => "switch",
             Self::Try => "try",
+            Self::Flatten => "flatten",
         }
     }
 

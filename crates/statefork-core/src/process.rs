@@ -1,10 +1,16 @@
 //! Which process this is, so that a later one can tell whether it still runs.
 
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 /// The kernel's flag of a process that is ending (`PF_EXITING` in `linux/sched.h`). It is set before
 /// its descriptors close and stays while it waits to be reaped.
 const EXITING: u32 = 0x4;
+/// Between two looks at whether one that was killed has ended.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A process, told apart from a later one with the same number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +49,32 @@ impl ProcessIdentity {
         boot_id().is_ok_and(|boot| boot == self.boot)
             && Stat::read(self.pid)
                 .is_ok_and(|stat| stat.started == self.started && stat.flags & EXITING == 0)
+    }
+}
+
+impl ProcessIdentity {
+    /// Kills it, if it still runs, and waits until it has ended; not this process itself.
+    pub(crate) async fn kill(&self) -> std::io::Result<()> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let (Some(pid), true) = (pid, self.pid != std::process::id()) else {
+            return Ok(());
+        };
+        let process = match pidfd_open(pid, PidfdFlags::empty()) {
+            Err(Errno::SRCH) => return Ok(()),
+            process => process?,
+        };
+        // Only now: what the descriptor means stays what it is.
+        if !self.is_alive() {
+            return Ok(());
+        }
+        match pidfd_send_signal(&process, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        while self.is_alive() {
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
     }
 }
 
@@ -104,7 +136,9 @@ mod tests {
             ..ProcessIdentity::current().unwrap()
         };
         assert!(process.is_alive());
-        child.kill().unwrap();
+        let tokio = tokio::runtime::Builder::new_current_thread();
+        let tokio = { tokio }.enable_time().build().unwrap();
+        tokio.block_on(process.kill()).unwrap();
         // Its output ends when its descriptors close, which is what a shim sees of a command.
         let mut output = Vec::new();
         std::io::Read::read_to_end(&mut child.stdout.take().unwrap(), &mut output).unwrap();

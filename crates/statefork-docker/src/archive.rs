@@ -1,4 +1,4 @@
-//! Archives of images whose layers the daemon has, all or all but one.
+//! Archives of images whose layers the daemon has, all or all but the uppermost.
 //!
 //! `docker load` finds layers that the daemon has by their digests, so an archive of the manifest
 //! and the configuration alone makes an image in a few ten milliseconds, whatever its size.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use statefork_runtime::{
     Capture, CaptureRequest, Captured, Captures, Container, ContainerId, ContainerState,
     Containers, FlattenRequest, ImageId, Images, LaunchRequest, Network, ObjectKind, Phase, Phases,
-    Result, RuntimeError,
+    RebaseRequest, Result, RuntimeError,
 };
 
 use crate::commit::{self, Plan};
@@ -172,6 +172,10 @@ impl Captures for DockerRuntime {
 
     async fn flatten(&self, capture: &Capture, request: &FlattenRequest) -> Result<Captured> {
         self.flatten_chain(capture, request).await
+    }
+
+    async fn rebase(&self, capture: &Capture, request: &RebaseRequest) -> Result<Captured> {
+        self.rebase_chain(capture, request).await
     }
 
     async fn verify_capture(&self, capture: &Capture) -> Result<bool> {

@@ -1,30 +1,23 @@
-//! Flattening: the layers of a chain become one.
+//! Flattening and rebasing: the layers of a chain become one, or stand on others.
 //!
-//! The daemon saves an image with all its layers; those above the base are merged, and an image is
-//! loaded from an archive that holds the merged layer alone. Nothing of the application is touched, and
-//! the new image stands on no other: it stays when the chain is removed.
-
-use std::fs::File;
-use std::io;
+//! Nothing of the application is touched, and the new image stands on no other: it stays when the
+//! chain is removed.
 
 use bollard::models::ImageInspect;
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
-use statefork_runtime::layer::{self, Layer, LayerError};
-use statefork_runtime::{
-    ByteStream, Capture, Captured, FlattenRequest, ImageId, ObjectKind, Result, RuntimeError,
-};
+use statefork_runtime::layer::{self, Layers};
+use statefork_runtime::{Capture, Captured, FlattenRequest, RebaseRequest, Result, RuntimeError};
 
 use crate::captures::Stored;
-use crate::failure::{Cause, Failure};
-use crate::{DockerRuntime, archive, commit, describe, names};
+use crate::runtime::LAYER_LIMIT;
+use crate::stack::{self, Stack};
+use crate::{DockerRuntime, describe, names};
 
 /// What is asked.
 const FLATTEN: &str = "flatten the image";
-/// Where what may be large waits, unless `TMPDIR` says otherwise: `/tmp` is often in memory.
-const TEMPORARY_FILES: &str = "/var/tmp";
+const REBASE: &str = "rebase the image";
 
 impl DockerRuntime {
+    /// The daemon saves the image with all its layers, and those above the base are merged.
     pub(crate) async fn flatten_chain(
         &self,
         capture: &Capture,
@@ -37,102 +30,81 @@ impl DockerRuntime {
             self.image_of(&base),
             self.expect_free_name(&request.name)
         )?;
-        let kept = describe::layers(&base);
-        let above = describe::layers(&image).strip_prefix(kept);
-        let above = above.ok_or_else(|| RuntimeError::Invalid {
-            what: format!("image {} as base", base.id.as_deref().unwrap_or_default()),
-            reason: format!(
-                "the layers of {} do not begin with its layers",
-                stored.image
-            ),
-        })?;
-        let merged = match above.is_empty() {
-            true => None,
-            false => {
-                let all = describe::layers(&image);
-                self.merge(&stored.image, all, kept.len()).await?
+        let kept = describe::layers(&base).len();
+        let local = |error| layer::local_error(FLATTEN, &stored.image, error);
+        let merged = match layers_above(&image, &base, "base")? {
+            0 => Layers::none(stack::temporary_file().map_err(local)?),
+            _ => {
+                let all = self.saved_layers(FLATTEN, &stored.image, &image).await?;
+                let file = stack::temporary_file().map_err(local)?;
+                all.merge(kept, file).await.map_err(local)?
             }
         };
-
-        let mut layers = kept.to_vec();
-        layers.extend(merged.as_ref().map(|layer| layer.digest().to_owned()));
-        let config = image.config.clone().unwrap_or_default();
-        let config = commit::with_labels(&config, &request.labels);
-        let documents = archive::documents(&image, &config, &layers, &request.name);
-        let archive: io::Result<ByteStream> = match merged {
-            Some(layer) => layer.into_archive(&documents, &archive::layer_path(kept.len())),
-            None => archive::of_documents(&documents)
-                .map(|archive| stream::iter([Ok(Bytes::from(archive))]).boxed()),
+        let stack = Stack {
+            op: FLATTEN,
+            image: &image,
+            below: &base,
+            above: merged,
         };
-        let archive = archive.map_err(|error| layer::local_error(FLATTEN, &stored.image, error))?;
-        let made = self
-            .load_over_layers(FLATTEN, archive, &request.name)
-            .await?;
-        let bytes = |image: &ImageInspect| image.size.unwrap_or_default();
-        let size_bytes = u64::try_from(bytes(&made) - bytes(&base)).unwrap_or_default();
-        let layers = describe::layer_count(&made);
-        let flattened = Stored {
-            image: ImageId::new(made.id.unwrap_or_default()),
-            name: Some(request.name.clone()),
-        };
-        Ok(Captured {
-            capture: flattened.write(),
-            size_bytes,
-            layers,
-        })
+        self.load_stack(stack, &request.name, &request.labels).await
     }
 
-    /// The image of a capture, which must be there.
-    pub(crate) async fn image_of(&self, stored: &Stored) -> Result<ImageInspect> {
-        let found = self.look_at_image(stored.image.as_str()).await?;
-        found.ok_or_else(|| RuntimeError::NotFound {
-            object: ObjectKind::Capture,
-            name: stored.image.to_string(),
-        })
-    }
-
-    /// Merges the layers of an image that are above the lowest `kept`. `None` if they change
-    /// nothing.
-    async fn merge(
+    /// The layers above `from` are read where the daemon keeps them, or else taken from the saved
+    /// image.
+    pub(crate) async fn rebase_chain(
         &self,
-        image: &ImageId,
-        layers: &[String],
-        kept: usize,
-    ) -> Result<Option<Layer<File>>> {
-        let local = |error| layer::local_error(FLATTEN, image, error);
-        let docker = self.client.docker()?;
-        // As long as the daemon has something to say, so without a limit.
-        let saved = docker.export_image(image.as_str());
-        let read = layer::read(saved, layers, temporary_file().map_err(local)?).await;
-        let read = read.map_err(|error| match error {
-            LayerError::Source(error) => self.save_error(image, Cause::Api(error)),
-            LayerError::Missing(layer) => RuntimeError::Unsupported {
-                op: FLATTEN,
+        capture: &Capture,
+        request: &RebaseRequest,
+    ) -> Result<Captured> {
+        names::new_image_name(&request.name)?;
+        let stored = Stored::read(capture)?;
+        let (from, onto) = (Stored::read(&request.from)?, Stored::read(&request.onto)?);
+        let (image, from, onto, ()) = tokio::try_join!(
+            self.image_of(&stored),
+            self.image_of(&from),
+            self.image_of(&onto),
+            self.expect_free_name(&request.name)
+        )?;
+        let moved = layers_above(&image, &from, "from")?;
+        let layers = describe::layers(&onto).len() + moved;
+        if layers > LAYER_LIMIT as usize {
+            return Err(RuntimeError::Unsupported {
+                op: REBASE,
                 reason: format!(
-                    "the daemon's image store does not save layer {layer} as a plain archive; the \
-                     storage driver overlay2 does"
+                    "it would have {layers} layers, and Docker's storage takes {LAYER_LIMIT} in all"
                 ),
-            },
-            LayerError::Io(error) => local(error),
-        })?;
-        let merged = read.merge(kept, temporary_file().map_err(local)?).await;
-        merged.map_err(local)
-    }
-
-    fn save_error(&self, image: &ImageId, cause: Cause) -> RuntimeError {
-        let failure: Failure = self.client.failure(FLATTEN, cause);
-        match failure.status() {
-            Some(404) => RuntimeError::NotFound {
-                object: ObjectKind::Capture,
-                name: image.to_string(),
-            },
-            _ => failure.into(),
+            });
         }
+        let above = match self.kept_layers(REBASE, &stored, &image, moved).await? {
+            Some(layers) => layers,
+            None => {
+                let all = self.saved_layers(REBASE, &stored.image, &image).await?;
+                all.above(describe::layers(&from).len())
+            }
+        };
+        let stack = Stack {
+            op: REBASE,
+            image: &image,
+            below: &onto,
+            above,
+        };
+        self.load_stack(stack, &request.name, &request.labels).await
     }
 }
 
-/// A file without a name, which is gone when it is closed.
-fn temporary_file() -> io::Result<File> {
-    let folder = std::env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
-    tempfile::tempfile_in(folder.unwrap_or_else(|| TEMPORARY_FILES.into()))
+/// How many layers an image has above those of another, with which its own must begin; `role` is
+/// what the other is here.
+fn layers_above(image: &ImageInspect, below: &ImageInspect, role: &str) -> Result<usize> {
+    let above = describe::layers(image).strip_prefix(describe::layers(below));
+    let above = above.ok_or_else(|| RuntimeError::Invalid {
+        what: format!(
+            "image {} as {role}",
+            below.id.as_deref().unwrap_or_default()
+        ),
+        reason: format!(
+            "the layers of {} do not begin with its layers",
+            image.id.as_deref().unwrap_or_default()
+        ),
+    })?;
+    Ok(above.len())
 }

@@ -10,7 +10,7 @@
 //! | `commit` takes over the container's labels, variables and user | `commit` |
 //! | `commit` silently leaves out what lies on a VOLUME path | `archive`: the image is given a configuration without it |
 //! | an image that others stand on cannot be removed by id | `captures`: it waits under a name of ours |
-//! | an image has at most 125 layers | `flatten`: those of a chain become one |
+//! | an image has at most 125 layers | `flatten`: those of a chain become one, or stand on others |
 //! | an id's beginning is taken for the id | `names` |
 //! | that a command cannot be run is only said in words | `message`, the one place that reads them |
 
@@ -37,6 +37,7 @@ mod obstacles;
 mod raw;
 mod runtime;
 mod spec;
+mod stack;
 
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use statefork_runtime::{
     Capture, CaptureRequest, Captured, Captures, Container, ContainerId, ContainerState,
     Containers, FlattenRequest, ImageId, Images, LaunchRequest, Network, ObjectKind, Phase, Phases,
-    Result, RuntimeError,
+    RebaseRequest, Result, RuntimeError,
 };
 
 use crate::cause::Cause;
@@ -129,7 +129,7 @@ impl Captures for PodmanRuntime {
             }
         };
         let image = phases.time(Phase::Capture, storing).await?;
-        let size_bytes = match self.top_layer_bytes(&image).await {
+        let size_bytes = match self.upper_layer_bytes(&image, 1).await {
             Ok(size) => size,
             Err(error) => return Err(self.undo_image(&image, error).await),
         };
@@ -189,6 +189,10 @@ impl Captures for PodmanRuntime {
 
     async fn flatten(&self, capture: &Capture, request: &FlattenRequest) -> Result<Captured> {
         self.flatten_chain(capture, request).await
+    }
+
+    async fn rebase(&self, capture: &Capture, request: &RebaseRequest) -> Result<Captured> {
+        self.rebase_chain(capture, request).await
     }
 
     async fn verify_capture(&self, capture: &Capture) -> Result<bool> {
@@ -263,7 +267,7 @@ impl PodmanRuntime {
             let draft = Draft {
                 settings: rewrite::settings(&base, &plan.labels),
                 layers: rewrite::layers(&image),
-                last_bytes: None,
+                upper_bytes: Vec::new(),
                 history: image["History"].clone(),
                 image,
             };
@@ -305,13 +309,13 @@ impl PodmanRuntime {
         Ok(())
     }
 
-    /// Bytes of an image's uppermost layer.
-    pub(crate) async fn top_layer_bytes(&self, image: &str) -> Result<u64> {
+    /// Bytes of an image's uppermost `count` layers.
+    pub(crate) async fn upper_layer_bytes(&self, image: &str, count: usize) -> Result<u64> {
         let handle = self.client.image(image);
         let history = self.client.read(|| handle.history()).await;
         let history = history.map_err(|fault| self.client.error(CAPTURE, fault))?;
-        let size = history.first().and_then(|entry| entry.size);
-        Ok(u64::try_from(size.unwrap_or_default()).unwrap_or_default())
+        let sizes = history.iter().take(count).filter_map(|entry| entry.size);
+        Ok(sizes.filter_map(|size| u64::try_from(size).ok()).sum())
     }
 
     /// A request whose command is empty, so that the image's arguments count for nothing, has the

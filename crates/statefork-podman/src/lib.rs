@@ -6,7 +6,8 @@
 //!
 //! - A capture is an image that Podman commits, with the configuration of the image that the
 //!   container was made from and the labels of the request (modules `plan` and `rewrite`).
-//! - The layers of a chain become one before there are too many (module `flatten`).
+//! - The layers of a chain become one before there are too many, and those of a capture can stand
+//!   on others (module `flatten`).
 //! - Containers are made with `image_volume_mode: ignore`: the paths that an image declares as
 //!   volumes are in the writable layer, and so in every capture; no image has to be prepared.
 //! - Containers log to files (`k8s-file`), whatever the service's default: a journal is not there
@@ -39,6 +40,7 @@ mod rewrite;
 mod rlimits;
 mod runtime;
 mod settle;
+mod stack;
 mod tail;
 
 use statefork_runtime::{Result, RuntimeOptions};

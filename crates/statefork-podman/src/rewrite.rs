@@ -1,6 +1,6 @@
-//! Images whose layers are there, all or all but one: archives that name the layers and do not
+//! Images whose layers are there, all or all but the uppermost: archives that name the layers and do not
 //! hold them. So a capture gets the configuration that it ought to have, where a commit cannot give
-//! it that, and a flattened one is loaded.
+//! it that, and a flattened or rebased one is loaded.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -22,8 +22,9 @@ pub(crate) struct Draft {
     pub(crate) settings: Value,
     /// The digests of its layers, lowest first.
     pub(crate) layers: Vec<String>,
-    /// Bytes of the last one, if the archive is to hold it; all others are there.
-    pub(crate) last_bytes: Option<u64>,
+    /// Bytes of the uppermost ones, lowest first, which the archive is to hold; the others are
+    /// there.
+    pub(crate) upper_bytes: Vec<u64>,
     /// Its history.
     pub(crate) history: Value,
 }
@@ -64,9 +65,12 @@ pub(crate) fn documents(draft: &Draft, name: &ImageName<'_>) -> Documents {
     })
     .to_string();
     let id = digest(&config);
-    let last = draft.layers.len().saturating_sub(1);
+    let kept = draft.layers.len().saturating_sub(draft.upper_bytes.len());
     // Layers that are there are found by their digests; nobody asks for their sizes.
-    let size = |number| draft.last_bytes.filter(|_| number == last).unwrap_or(0);
+    let size = |number: usize| {
+        let upper = number.checked_sub(kept);
+        upper.map_or(0, |upper| draft.upper_bytes[upper])
+    };
     let layers = draft.layers.iter().enumerate().map(
         |(number, digest)| json!({"mediaType": LAYER_TYPE, "digest": digest, "size": size(number)}),
     );

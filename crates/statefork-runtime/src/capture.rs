@@ -34,7 +34,7 @@ pub struct CaptureRequest {
 pub struct Captured {
     /// What to launch later.
     pub capture: Capture,
-    /// Bytes of the layer that was stored, unpacked.
+    /// Bytes of the layers that were stored, unpacked.
     pub size_bytes: u64,
     /// How many layers it has in all, as [`Captures::layers`] says.
     pub layers: u32,
@@ -65,6 +65,20 @@ pub struct FlattenRequest {
     /// What the capture stands on and what stays as it is: the capture of the image that the chain
     /// began with, or any other one whose layers the chain begins with.
     pub base: Capture,
+}
+
+/// How to rebase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RebaseRequest {
+    /// Name and tag of what is stored, as in [`CaptureRequest::name`]; unused names only.
+    pub name: String,
+    /// Labels of what is stored, besides those that the rebased capture has; at the same name
+    /// these count.
+    pub labels: Labels,
+    /// What the capture stands on, directly or over others.
+    pub from: Capture,
+    /// What it is to stand on: one with the same files as `from`, as [`Captures::flatten`] makes it.
+    pub onto: Capture,
 }
 
 /// Captures of a runtime.
@@ -131,6 +145,26 @@ pub trait Captures: Send + Sync {
     /// `Damaged` when a layer is not what its digest says, or no layer. After an error, and when
     /// the future is dropped before the new image is named, nothing is stored.
     async fn flatten(&self, capture: &Capture, request: &FlattenRequest) -> Result<Captured>;
+
+    /// Makes a capture with the same files as `capture`: its layers are those of the request's `onto`
+    /// and then those that `capture` has above `from`, one for one.
+    ///
+    /// That `from` and `onto` have the same files is for the caller to know; where they do, what is
+    /// launched from the new capture cannot be told from what is launched from `capture`, as
+    /// [`flatten`](Self::flatten) says it, the image's configuration and the labels included.
+    ///
+    /// All three are left alone; each of the captures can be removed without the others. No
+    /// container is made, looked at or frozen. Where the layers can be read where the runtime keeps
+    /// them, it takes as long as reading and storing those above `from`, which are few; else as
+    /// long as reading the image. Needs room for them among this machine's temporary files.
+    ///
+    /// Errors: `NotFound(Capture)` when the runtime has lost one of the three; `Invalid` for a
+    /// `from` whose layers the capture's do not begin with, and for a name that is none; `Conflict`
+    /// for a taken name; `StorageFull`; `Unsupported` where the runtime cannot take an image in
+    /// parts, or at the layer limit; `Damaged` when a layer is not what its digest says, or no layer.
+    /// After an error, and when the future is dropped before the new image is named, nothing is
+    /// stored.
+    async fn rebase(&self, capture: &Capture, request: &RebaseRequest) -> Result<Captured>;
 
     /// Whether the runtime still has everything that the capture needs to be launched: its image,
     /// with the layers that the runtime's own books name. Whether each file on the disk is intact

@@ -18,7 +18,8 @@
 //! Each capture of a container adds a layer to what that was launched from. Before a chain comes
 //! to the runtime's limit ([`Captures::layers`], [`Capabilities::layer_limit`]),
 //! [`Captures::flatten`] makes a capture with the same files and few layers, which takes its place.
-//! [`layer`] is what the backends flatten with.
+//! What was captured meanwhile of a container that still runs from the long one is put on the short
+//! one by [`Captures::rebase`]. [`layer`] is what the backends do both with.
 //!
 //! A container that somebody made by hand joins in with [`Containers::adopt`], which tells its
 //! settings and what of it they cannot say.
@@ -37,8 +38,8 @@
 //! - Methods may be called concurrently, also for one container; the caller holds the locks that
 //!   make the order meaningful.
 //!
-//! This crate does no I/O of its own, but for [`freezer`], which asks the kernel where a daemon may
-//! be mistaken, and the temporary files of [`layer`].
+//! This crate does no I/O of its own, except that [`layer`] reads and writes the files and folders
+//! that a backend gives it, and that [`freezer`] asks the kernel where a daemon may be mistaken.
 
 mod adoption;
 mod boundary;
@@ -62,7 +63,9 @@ mod spec;
 pub use adoption::Adoption;
 pub use boundary::Boundary;
 pub use capability::{Capabilities, Support};
-pub use capture::{Capture, CaptureRequest, Captured, Captures, FlattenRequest, LaunchRequest};
+pub use capture::{
+    Capture, CaptureRequest, Captured, Captures, FlattenRequest, LaunchRequest, RebaseRequest,
+};
 pub use container::{
     Change, ChangeKind, Container, ContainerMount, ContainerState, Containers, LogRequest,
     MountKind,

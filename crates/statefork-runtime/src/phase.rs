@@ -24,6 +24,8 @@ pub enum Phase {
     Capture,
     /// Flattening a chain of captures.
     Flatten,
+    /// Putting a capture on a flattened one.
+    Rebase,
     /// Making the result durable in the home.
     Persist,
     /// Stopping a container.
@@ -42,12 +44,13 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order in which they can happen.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Build,
         Self::Prepare,
         Self::Pause,
         Self::Capture,
         Self::Flatten,
+        Self::Rebase,
         Self::Persist,
         Self::Stop,
         Self::Create,
@@ -65,6 +68,7 @@ impl Phase {
             Self::Pause => "pause",
             Self::Capture => "capture",
             Self::Flatten => "flatten",
+            Self::Rebase => "rebase",
             Self::Persist => "persist",
             Self::Stop => "stop",
             Self::Create => "create",

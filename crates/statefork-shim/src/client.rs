@@ -214,6 +214,15 @@ impl Shim {
         self.command("end the guard of", Request::Unguard).await
     }
 
+    /// Has a program run in the background, unless one does already; see [`Request::Work`].
+    ///
+    /// Errors: `Version`, `Io`, `Protocol`, also for a program that cannot be run, `TimedOut`.
+    pub async fn work(&mut self, command: &[String]) -> Result<()> {
+        let command = command.to_vec();
+        self.command("have work done by", Request::Work { command })
+            .await
+    }
+
     /// How it is.
     ///
     /// Errors: `Version`, `Io`, `Protocol`, `TimedOut`.

@@ -87,6 +87,10 @@ async fn perform(request: Request, id: ControlId, parts: &Parts) -> Reply {
             parts.guards.clear(id);
             Reply::Done
         }
+        Request::Work { command } => match parts.workers.work(&command) {
+            Ok(()) => Reply::Done,
+            Err(error) => refused(format!("work in the background: {error}")),
+        },
         Request::Status => Reply::Status(forwarder.status().await),
         Request::Shutdown => Reply::Done,
     }

@@ -5,7 +5,8 @@
 //! listens on the branch's ports and forwards each connection to the current container, and which
 //! holds new connections while there is none.
 //!
-//! It is also the dead man's switch of a freeze: see [`Shim::guard`].
+//! It is also the dead man's switch of a freeze: see [`Shim::guard`]; and it starts work that nobody
+//! waits for: see [`Shim::work`].
 //!
 //! A command uses [`Shim`], the client; the helper program is [`main`]. The shim holds nothing
 //! whose loss hurts the application: after it was killed, [`Shim::ensure`] starts it anew and the
@@ -47,6 +48,7 @@ mod routes;
 mod server;
 mod start;
 mod wire;
+mod worker;
 
 pub use client::{Shim, TIMEOUT};
 pub use daemon::main;

@@ -12,7 +12,7 @@
 //! `shutdown`, and a command that meets an older shim ends it and starts a new one.
 //!
 //! ```json
-//! {"hello":2,"pid":4711,"build":"0.1.0"}
+//! {"hello":3,"pid":4711,"build":"0.1.0"}
 //! ```
 //!
 //! # Requests
@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 use statefork_runtime::PortMapping;
 
 /// Version of this protocol.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Longest line in bytes, newline included.
 pub const MAX_LINE: usize = 64 * 1024;
@@ -138,6 +138,16 @@ pub enum Request {
     },
     /// The freeze is over. Reply: `done`, also without a guard.
     Unguard,
+    /// Run a program with arguments in the background: at low priority, in a process group of its
+    /// own, without standard input, its output in the shim's log. It goes on when the shim ends.
+    /// Reply: `done` once it has been started.
+    ///
+    /// There is at most one at a time. What is asked for while one runs is answered `done` and
+    /// dropped: who asks looks at what there is to do, and asks again after the next operation.
+    Work {
+        /// What is run.
+        command: Vec<String>,
+    },
     /// Reply: `status`.
     Status,
     /// End. Reply: `done`; then the shim removes its socket, closes everything and exits.

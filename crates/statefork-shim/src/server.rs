@@ -17,6 +17,7 @@ use crate::guard::Guards;
 use crate::listener::ACCEPT_PAUSE;
 use crate::log::Log;
 use crate::peer;
+use crate::worker::Workers;
 
 /// Between two looks at whether the socket in the directory is still ours.
 const CHECK: Duration = Duration::from_secs(2);
@@ -26,6 +27,7 @@ const CHECK: Duration = Duration::from_secs(2);
 pub(crate) struct Parts {
     pub(crate) forwarder: Forwarder,
     pub(crate) guards: Guards,
+    pub(crate) workers: Arc<Workers>,
     /// Told when the shim shall end.
     pub(crate) end: Notify,
 }
@@ -51,9 +53,11 @@ impl Server {
             drop(signal(ignored)?);
         }
         let listener = UnixListener::from_std(self.socket)?;
+        let workers = Arc::new(Workers::new(&self.directory, self.log.clone())?);
         let parts = Arc::new(Parts {
             forwarder: Forwarder::new(self.log.clone()),
-            guards: Guards::new(&self.directory, self.log.clone())?,
+            guards: Guards::new(Arc::clone(&workers), self.log.clone()),
+            workers,
             end: Notify::new(),
         });
         ready()?;

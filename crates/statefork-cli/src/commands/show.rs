@@ -186,6 +186,7 @@ mod tests {
                 format: 1,
                 data: serde_json::Value::Null,
             },
+            object: None,
         }
     }
 

@@ -1,5 +1,5 @@
-//! What a shim has done where a command has died or froze an application for too long. People have
-//! no use for it.
+//! What a shim has done where a command has died or froze an application for too long, and in the
+//! background. People have no use for it.
 
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,9 @@ pub(crate) enum Worker {
         /// Its id in the runtime
         container: String,
     },
+    /// Flatten the chain that the branch stands on, if it is long
+    #[command(name = statefork_core::environment::FLATTEN, hide = true)]
+    Flatten,
 }
 
 impl Worker {
@@ -33,6 +36,7 @@ impl Worker {
         match self {
             Self::Recover => recover(call).await,
             Self::Thaw { container } => thaw(call, container).await,
+            Self::Flatten => Ok(call.environment()?.environment.flatten().await.map(drop)?),
         }
     }
 }

@@ -61,5 +61,5 @@ cases! {
         down_comes_to_its_end, exec_is_left_to_itself;
     stress: ten_processes_on_one_home, a_held_lock_names_its_holder;
     full: the_home_s_disk, the_home_s_disk_amid_an_operation, the_runtime_s_disk;
-    chain: steps_beyond_the_limit_of_layers;
+    chain: steps_beyond_the_limit_of_layers, what_flattens_behind_is_killed_and_purged;
 }

@@ -28,7 +28,7 @@ pub(super) const CASES: &[Case] = cases![Capture:
 ];
 
 /// Captures what `line` leaves in a container that was launched from `from`.
-async fn grow(f: &Fixture, from: &Capture, line: &str) -> Outcome<Capture> {
+pub(super) async fn grow(f: &Fixture, from: &Capture, line: &str) -> Outcome<Capture> {
     let container = f.launch_from(from, f.spec(line)).await?;
     check_eq!(f.exit(&container).await?, Some(0), "{line:?} ended with");
     let captured = f.capture_as(&container.id, &f.capture_request()).await?;
@@ -39,7 +39,7 @@ async fn grow(f: &Fixture, from: &Capture, line: &str) -> Outcome<Capture> {
 }
 
 /// The same for a script of the image's shell.
-async fn grow_by_script(f: &Fixture, from: &Capture, script: &str) -> Outcome<Capture> {
+pub(super) async fn grow_by_script(f: &Fixture, from: &Capture, script: &str) -> Outcome<Capture> {
     let spec = ContainerSpec {
         command: Some(f.shell(&format!("set -e; {script}"))),
         ..ContainerSpec::default()
@@ -51,7 +51,7 @@ async fn grow_by_script(f: &Fixture, from: &Capture, script: &str) -> Outcome<Ca
     Ok(capture)
 }
 
-async fn flatten(f: &Fixture, capture: &Capture) -> Outcome<Capture> {
+pub(super) async fn flatten(f: &Fixture, capture: &Capture) -> Outcome<Capture> {
     let request = f.flatten_request(&f.base());
     let flattened = f.flatten_as(capture, &request).await?;
     let layers = f.runtime().layers(&flattened.capture).await?;
@@ -304,12 +304,12 @@ async fn a_dropped_flattening_leaves_nothing_half(f: &Fixture) -> Outcome {
 }
 
 /// Lists all of `/data` and `/srv` with attributes, then the contents.
-const SHOW: &str = "find /data /srv | sort | while read -r path; do \
+pub(super) const SHOW: &str = "find /data /srv | sort | while read -r path; do \
     stat -c '%n %F %a %u %g %Y' \"$path\"; done; \
     find /data /srv -type f | sort | xargs md5sum; ls -Rl /data /srv | grep -e '->'; true";
 
 /// The image of the cases with files that can be replaced, as a capture.
-async fn image_with_files(f: &Fixture) -> Outcome<Capture> {
+pub(super) async fn image_with_files(f: &Fixture) -> Outcome<Capture> {
     let files = &[("srv/one/1", "1"), ("srv/two/2", "2"), ("srv/three", "3")];
     let draft = Draft {
         files,
@@ -397,6 +397,17 @@ async fn hard_links_survive_the_flattening(f: &Fixture) -> Outcome {
 }
 
 async fn file_capabilities_survive_the_flattening(f: &Fixture) -> Outcome {
+    let base = image_with_a_capable_program(f).await?;
+    let chain = grow(f, &base, "write /data/one 1").await?;
+    let flat = flatten(f, &chain).await?;
+    for capture in [&chain, &flat] {
+        check_capable(f, capture, "/capable/busybox").await?;
+    }
+    Ok(())
+}
+
+/// The image of the cases with a further `/capable/busybox`, which has a capability.
+pub(super) async fn image_with_a_capable_program(f: &Fixture) -> Outcome<Capture> {
     // CAP_NET_BIND_SERVICE, permitted and effective (linux/capability.h, `vfs_cap_data`).
     let mut capability = vec![1, 0, 0, 2, 0, 4];
     capability.resize(20, 0);
@@ -413,18 +424,19 @@ async fn file_capabilities_survive_the_flattening(f: &Fixture) -> Outcome {
         ..Draft::default()
     };
     let (image, _) = f.import(draft).await?;
-    let chain = grow(f, &f.runtime().of_image(&image), "write /data/one 1").await?;
-    let flat = flatten(f, &chain).await?;
-    for (what, capture) in [("the chain", &chain), ("the flattened one", &flat)] {
-        let spec = ContainerSpec {
-            command: Some(f.shell("/capable/busybox grep CapEff /proc/self/status")),
-            user: Some("1000".into()),
-            ..ContainerSpec::default()
-        };
-        let back = f.launch_from(capture, spec).await?;
-        check_eq!(f.exit(&back).await?, Some(0), "the exit code in {what}");
-        let says = f.logs(&back).await?.0;
-        check!(says.ends_with("0400"), "the program of {what} says {says}");
-    }
+    Ok(f.runtime().of_image(&image))
+}
+
+/// That `program` has its capability in a container of `capture`.
+pub(super) async fn check_capable(f: &Fixture, capture: &Capture, program: &str) -> Outcome {
+    let spec = ContainerSpec {
+        command: Some(f.shell(&format!("{program} grep CapEff /proc/self/status"))),
+        user: Some("1000".into()),
+        ..ContainerSpec::default()
+    };
+    let back = f.launch_from(capture, spec).await?;
+    check_eq!(f.exit(&back).await?, Some(0), "the exit code of {program}");
+    let says = f.logs(&back).await?.0;
+    check!(says.ends_with("0400"), "{program} says {says}");
     Ok(())
 }

@@ -15,6 +15,7 @@ mod isolation;
 mod lifecycle;
 mod logs;
 mod mounts;
+mod rebase;
 mod spec;
 
 use crate::case::Case;
@@ -28,6 +29,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         capture::CASES,
         capture_records::CASES,
         flatten::CASES,
+        rebase::CASES,
         mounts::CASES,
         isolation::CASES,
         copy::CASES,

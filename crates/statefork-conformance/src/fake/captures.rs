@@ -8,11 +8,13 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use statefork_runtime::{
     Capture, CaptureRequest, Captured, Captures, Container, ContainerId, ContainerState,
-    FlattenRequest, Image, ImageId, LaunchRequest, ObjectKind, Phase, Phases, Result, RuntimeError,
+    FlattenRequest, Image, ImageId, LaunchRequest, ObjectKind, Phase, Phases, RebaseRequest,
+    Result, RuntimeError,
 };
 
 use super::exec::{self, Run, Sink};
-use super::files::{Layer, Tree, layer_bytes};
+use super::files::Tree;
+use super::flatten::{flatten, rebase};
 use super::program::{self, Lookup, Process, Progress};
 use super::state::{Shared, State, StoredContainer, StoredImage};
 use super::{FakeRuntime, images, names, settings};
@@ -25,11 +27,11 @@ pub(super) struct Stored {
     /// The image that holds it.
     pub(super) image: ImageId,
     /// Whether the image was made for the capture, and goes with it.
-    owned: bool,
+    pub(super) owned: bool,
 }
 
 impl Stored {
-    fn write(self) -> Capture {
+    pub(super) fn write(self) -> Capture {
         Capture {
             format: FORMAT,
             data: json!({"image": self.image, "owned": self.owned}),
@@ -127,6 +129,14 @@ impl Captures for FakeRuntime {
             .write(|state| flatten(state, &stored.image, &base.image, name, request))
     }
 
+    async fn rebase(&self, capture: &Capture, request: &RebaseRequest) -> Result<Captured> {
+        let name = names::new_image_name(&request.name)?;
+        let (from, onto) = (Stored::read(&request.from)?, Stored::read(&request.onto)?);
+        let images = [&Stored::read(capture)?.image, &from.image, &onto.image];
+        self.shared
+            .write(|state| rebase(state, images, name, request))
+    }
+
     async fn verify_capture(&self, capture: &Capture) -> Result<bool> {
         let stored = Stored::read(capture)?;
         Ok(self
@@ -207,7 +217,7 @@ fn capture(
     ))
 }
 
-fn lost(image: &ImageId) -> RuntimeError {
+pub(super) fn lost(image: &ImageId) -> RuntimeError {
     RuntimeError::NotFound {
         object: ObjectKind::Capture,
         name: image.to_string(),
@@ -219,61 +229,7 @@ fn describe(state: &State, image: &ImageId) -> Result<Image> {
     Ok(stored.describe(image))
 }
 
-fn flatten(
-    state: &mut State,
-    image: &ImageId,
-    base: &ImageId,
-    name: String,
-    request: &FlattenRequest,
-) -> Result<Captured> {
-    let stored = state.images.get(image).ok_or_else(|| lost(image))?;
-    let kept = &state.images.get(base).ok_or_else(|| lost(base))?.layers;
-    let begins = kept.len() <= stored.layers.len()
-        && std::iter::zip(kept, &stored.layers).all(|(own, other)| own == other);
-    if !begins {
-        return Err(RuntimeError::Invalid {
-            what: format!("image {base} as base"),
-            reason: format!("the layers of {image} do not begin with its layers"),
-        });
-    }
-    if state.image_id(&name).is_some() {
-        return Err(name_taken(name));
-    }
-    let mut merged = Layer::new();
-    for layer in &stored.layers[kept.len()..] {
-        merged.extend(
-            layer
-                .iter()
-                .map(|(path, file)| (path.clone(), file.clone())),
-        );
-    }
-    let size_bytes = layer_bytes(&merged);
-    let mut layers = kept.clone();
-    if !merged.is_empty() {
-        layers.push(Arc::new(merged));
-    }
-    let mut config = stored.config.clone();
-    config.labels.extend(request.labels.clone());
-    let count = u32::try_from(layers.len()).unwrap_or(u32::MAX);
-    let id = images::image_id(&[b"flatten", &state.issue().to_le_bytes()]);
-    let flattened = StoredImage {
-        names: BTreeSet::from([name]),
-        config,
-        layers,
-    };
-    state.images.insert(id.clone(), flattened);
-    let capture = Stored {
-        image: id,
-        owned: true,
-    };
-    Ok(Captured {
-        capture: capture.write(),
-        size_bytes,
-        layers: count,
-    })
-}
-
-fn name_taken(name: String) -> RuntimeError {
+pub(super) fn name_taken(name: String) -> RuntimeError {
     RuntimeError::Conflict {
         object: ObjectKind::Image,
         name,

@@ -8,6 +8,7 @@ mod flatten;
 mod images;
 mod launch;
 mod list;
+mod rebase;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

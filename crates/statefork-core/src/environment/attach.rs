@@ -104,6 +104,7 @@ impl Environment {
             spec: settings.spec.clone(),
             since: Timestamp::now(),
             attached: true,
+            capture: None,
         };
         let record = self.store().create_environment(
             &self.name,

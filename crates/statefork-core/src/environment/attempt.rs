@@ -58,7 +58,8 @@ impl Environment {
         let mut recorder = Recorder::begin(self.store(), &intent)?;
         let outcome = async {
             let snapshot = SnapshotRequest::default();
-            self.take(&mut recorder, &live, &id, &objects[0].1, &snapshot)
+            let layers = self
+                .take(&mut recorder, &live, &id, &objects[0].1, &snapshot)
                 .await?;
             let attended = async {
                 let exec = self.runtime.exec(&live.container.id, request).await?;
@@ -66,7 +67,7 @@ impl Environment {
             };
             let attended = attended.await;
             if matches!(attended, Ok(0)) {
-                return Ok((0, false));
+                return Ok((0, false, layers));
             }
             let successor = Successor {
                 snapshot: self.store().snapshot(live.record.number, &id)?,
@@ -83,13 +84,14 @@ impl Environment {
                 .hand_over(&mut recorder, &live.record, &live.branch, old, &successor)
                 .await;
             match (attended, restored) {
-                (Ok(code), Ok(_)) => Ok((code, true)),
+                (Ok(code), Ok(_)) => Ok((code, true, layers)),
                 (Ok(_), Err(error)) => Err(error),
                 (Err(error), restored) => Err(error.and_then(restored.map(drop))),
             }
         };
         let outcome = outcome.await;
-        let ((exit_code, restored), timing) = recorder.finish(outcome)?;
+        let ((exit_code, restored, layers), timing) = recorder.finish(outcome)?;
+        self.flatten_behind(&live, layers).await;
         Ok(TryReport {
             snapshot: id,
             exit_code,

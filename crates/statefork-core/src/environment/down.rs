@@ -89,6 +89,7 @@ impl Environment {
                 report.snapshots = recorder.phases.time(Phase::Remove, purging).await?;
                 return Ok(());
             }
+            self.forget_superseded(&record, true).await?;
             self.forget_unreferenced(&record).await
         };
         let outcome = outcome.await;
@@ -131,6 +132,7 @@ impl Environment {
     /// Removes an environment's snapshots, images and objects, and forgets it; how many snapshots
     /// that were. What is gone already is no error, so it can be taken up again.
     pub(super) async fn purge(&self, record: &EnvironmentRecord) -> Result<usize> {
+        self.end_flattenings().await?;
         let snapshots = self.store().snapshots(record.number)?;
         let objects = self.store().objects(&self.name, self.runtime.name())?;
         // A container that was left behind holds the image that it runs from.
@@ -141,6 +143,9 @@ impl Environment {
         // What stands on others goes first.
         for snapshot in snapshots.iter().rev() {
             self.runtime.remove_capture(&snapshot.capture).await?;
+        }
+        for (_, capture) in self.store().superseded(record.number)? {
+            self.runtime.remove_capture(&capture).await?;
         }
         self.remove_objects(&others).await?;
         let others: Vec<_> = others.iter().map(|(_, object)| object).collect();

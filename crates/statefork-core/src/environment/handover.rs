@@ -188,17 +188,8 @@ impl Environment {
         else {
             return Ok(());
         };
-        let worker = |command: &[&str]| {
-            let words = programs.worker.iter().map(String::as_str);
-            let branch = ["-b", branch];
-            words
-                .chain(branch)
-                .chain(command.iter().copied())
-                .map(ToOwned::to_owned)
-                .collect::<Vec<_>>()
-        };
-        let recover = worker(&[RECOVER]);
-        let thaw = worker(&[THAW, live.id.as_str()]);
+        let recover = programs.command(branch, &[RECOVER]);
+        let thaw = programs.command(branch, &[THAW, live.id.as_str()]);
         shim.guard(&recover, &thaw, self.options.freeze_timeout)
             .await?;
         Ok(())
@@ -308,6 +299,7 @@ impl Environment {
                 spec: successor.spec.clone(),
                 since: Timestamp::now(),
                 attached: false,
+                capture: successor.snapshot.object.clone(),
             };
             recorder.time(Phase::Persist, || {
                 self.store()

@@ -3,8 +3,10 @@
 mod attach;
 mod attempt;
 mod branches;
+mod chain;
 mod copy;
 mod down;
+mod flatten;
 mod handover;
 mod inside;
 mod lifecycle;
@@ -100,14 +102,26 @@ pub struct Programs {
     /// The helper binary `statefork-shim`.
     pub helper: PathBuf,
     /// The main binary with the arguments that name this environment and its branch: what
-    /// [`RECOVER`] or [`THAW`] is appended to, to be run where a command has died.
+    /// [`RECOVER`] or [`THAW`] is appended to, to be run where a command has died, and [`FLATTEN`],
+    /// to be run in the background.
     pub worker: Vec<String>,
+}
+
+impl Programs {
+    /// A worker command on a branch, in words.
+    fn command(&self, branch: &str, command: &[&str]) -> Vec<String> {
+        let words = self.worker.iter().map(String::as_str);
+        let words = words.chain(["-b", branch]).chain(command.iter().copied());
+        words.map(ToOwned::to_owned).collect()
+    }
 }
 
 /// The worker command that takes the branch's locks and recovers.
 pub const RECOVER: &str = "recover";
 /// The worker command that unpauses the container whose id follows.
 pub const THAW: &str = "thaw";
+/// The worker command that flattens the branch's chain, if it is long.
+pub const FLATTEN: &str = "flatten";
 
 /// How operations are carried out.
 #[derive(Clone)]

@@ -92,6 +92,14 @@ impl Environment {
             .filter(|(_, object)| !referenced.contains(object))
             .cloned()
             .collect();
+        if dead.kind == OperationKind::Flatten {
+            // It did nothing to a container.
+            self.remove_objects(&lost).await?;
+            return Ok(match published {
+                true => Outcome::Recovered,
+                false => Outcome::Undone,
+            });
+        }
         // What is frozen first: the application is away until then.
         for branch in &concerned {
             self.thaw(branch).await?;

@@ -43,6 +43,7 @@ impl Environment {
             })?;
             let removing = self.runtime.remove_capture(&snapshot.capture);
             recorder.phases.time(Phase::Remove, removing).await?;
+            self.forget_superseded(&record, true).await?;
             self.forget_unreferenced(&record).await
         };
         let outcome = outcome.await;

@@ -98,11 +98,11 @@ impl Environment {
             begun = Begun::now();
         }
         let branch = self.branch(&record, branch)?;
-        let snapshot = self.store().snapshot(record.number, &id)?;
+        let kind_of_snapshot = self.store().snapshot(record.number, &id)?.kind;
         let objects = [(ObjectType::Container, new_object())];
         let mut intent = self.intent(kind, begun, Some(&branch.name), &objects);
         intent.target = Some(&id);
-        intent.snapshot_kind = Some(snapshot.kind);
+        intent.snapshot_kind = Some(kind_of_snapshot);
         let mut recorder = Recorder::begin(self.store(), &intent)?;
         let outcome = async {
             let old = match &branch.container {
@@ -112,6 +112,8 @@ impl Environment {
                 }
                 None => None,
             };
+            // Read in the operation: what it names is not removed as superseded while that runs.
+            let snapshot = self.store().snapshot(record.number, &id)?;
             let successor = Successor {
                 spec: snapshot.spec.clone(),
                 snapshot,

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use statefork_runtime::{
-    CaptureRequest, Captured, ContainerState, FlattenRequest, ObjectId, ObjectType, Phase,
-};
+use statefork_runtime::{CaptureRequest, ContainerState, ObjectId, ObjectType, Phase};
 
+use super::chain::Settled;
 use super::handover::Successor;
 use super::{Begun, Environment, Live, new_object};
 use crate::error::{CoreError, Result};
@@ -85,7 +84,8 @@ impl Environment {
         let outcome = self
             .take(&mut recorder, &live, &id, &objects[0].1, request)
             .await;
-        let ((), timing) = recorder.finish(outcome)?;
+        let (layers, timing) = recorder.finish(outcome)?;
+        self.flatten_behind(&live, layers).await;
         self.snapshot_report(&live, &id, timing)
     }
 
@@ -110,7 +110,8 @@ impl Environment {
         intent.snapshot_kind = Some(SnapshotKind::Filesystem);
         let mut recorder = Recorder::begin(self.store(), &intent)?;
         let outcome = async {
-            self.take(&mut recorder, &live, &id, &objects[0].1, request)
+            let layers = self
+                .take(&mut recorder, &live, &id, &objects[0].1, request)
                 .await?;
             let successor = Successor {
                 snapshot: self.store().snapshot(live.record.number, &id)?,
@@ -125,10 +126,11 @@ impl Environment {
                 self.observer()
                     .notice(&format!("snapshot {id} was taken before and stays"));
             }
-            handed_over
+            handed_over.map(|_| layers)
         };
         let outcome = outcome.await;
-        let (_, timing) = recorder.finish(outcome)?;
+        let (layers, timing) = recorder.finish(outcome)?;
+        self.flatten_behind(&live, layers).await;
         self.snapshot_report(&live, &id, timing)
     }
 
@@ -153,7 +155,8 @@ impl Environment {
         })
     }
 
-    /// Captures and publishes: afterwards the branch's head is the new snapshot.
+    /// Captures and publishes: afterwards the branch's head is the new snapshot. How many layers
+    /// its capture has.
     pub(super) async fn take(
         &self,
         recorder: &mut Recorder<'_>,
@@ -161,7 +164,7 @@ impl Environment {
         id: &SnapshotId,
         object: &ObjectId,
         request: &SnapshotRequest,
-    ) -> Result<()> {
+    ) -> Result<u32> {
         self.options.cancel.check()?;
         let running = live.container.state == ContainerState::Running;
         let capture = CaptureRequest {
@@ -190,8 +193,12 @@ impl Environment {
             Err(error) => return Err(error),
         };
         recorder.usable();
-        let captured = match self.shorten(recorder, live, captured, &capture).await {
-            Ok(captured) => captured,
+        let settled = self.settle_chain(recorder, live, captured, &capture).await;
+        let Settled {
+            captured,
+            stands_on,
+        } = match settled {
+            Ok(settled) => settled,
             Err((error, captured)) => {
                 let undone = self.runtime.remove_capture(&captured.capture).await;
                 return Err(error.and_then(undone.map_err(Into::into)));
@@ -209,6 +216,7 @@ impl Environment {
             capture: captured.capture,
             labels: request.labels.clone(),
             object: Some(object.clone()),
+            stands_on,
         };
         let published = match self.options.cancel.check() {
             Ok(()) => recorder.time(Phase::Persist, || {
@@ -236,49 +244,7 @@ impl Environment {
                 }
             ));
         }
-        Ok(())
-    }
-}
-
-/// Of 125 layers, the last 25 are for what is captured before a chain is flattened.
-const RESERVE: u32 = 5;
-
-impl Environment {
-    /// Near the runtime's limit of layers, a capture with the same files and few of them takes the
-    /// place of a new one; what is launched from it begins a new chain.
-    async fn shorten(
-        &self,
-        recorder: &Recorder<'_>,
-        live: &Live,
-        captured: Captured,
-        request: &CaptureRequest,
-    ) -> Result<Captured, (CoreError, Captured)> {
-        let Some(limit) = live.record.capabilities.layer_limit else {
-            return Ok(captured);
-        };
-        let flattened = async {
-            let layers = captured.layers;
-            if layers <= limit - limit / RESERVE {
-                return Ok(None);
-            }
-            self.observer()
-                .progress(&format!("flattening a chain of {layers} layers"));
-            let base = self.store().base(live.record.number)?;
-            let request = FlattenRequest {
-                name: format!("{}-flat", request.name),
-                labels: request.labels.clone(),
-                base: base.capture,
-            };
-            let flatten = self.runtime.flatten(&captured.capture, &request);
-            let flattened = recorder.phases.time(Phase::Flatten, flatten).await?;
-            self.runtime.remove_capture(&captured.capture).await?;
-            Ok(Some(flattened))
-        };
-        match flattened.await {
-            Ok(None) => Ok(captured),
-            Ok(Some(flattened)) => Ok(flattened),
-            Err(error) => Err((error, captured)),
-        }
+        Ok(captured.layers)
     }
 }
 

@@ -420,6 +420,7 @@ impl Environment {
             capture: self.runtime.of_image(&id),
             labels: BTreeMap::new(),
             object: None,
+            stands_on: None,
         })
     }
 }

@@ -7,6 +7,7 @@ mod branch;
 mod environment;
 mod operation;
 mod snapshot;
+mod superseded;
 mod tag;
 
 use std::path::Path;
@@ -25,9 +26,12 @@ use crate::process::ProcessIdentity;
 pub(crate) use environment::EnvironmentRecord;
 pub(crate) use operation::{Dead, Finished, NewOperation};
 pub(crate) use snapshot::NewSnapshot;
+pub(crate) use superseded::Flattened;
 
 /// Version of the schema that this program reads and writes.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+/// The version before, which is upgraded when it is opened.
+const FORMER_VERSION: i64 = 1;
 /// How long a transaction waits for another process's.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -39,7 +43,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the database, and makes it where there is none.
+    /// Opens the database, and makes it where there is none; one of the former version is upgraded.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -48,6 +52,7 @@ impl Store {
         connection.pragma_update(None, "foreign_keys", true)?;
         let home = match version(&connection)? {
             SCHEMA_VERSION => read_home(&connection)?,
+            FORMER_VERSION => upgrade(&mut connection)?,
             0 => create(&mut connection)?,
             found => {
                 return Err(CoreError::Damaged {
@@ -156,6 +161,18 @@ fn read_home(connection: &Connection) -> Result<HomeId> {
     Ok(HomeId::new(id))
 }
 
+fn upgrade(connection: &mut Connection) -> Result<HomeId> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have done it while this one waited for the lock.
+    if version(&transaction)? == FORMER_VERSION {
+        transaction.execute_batch(include_str!("schema_2.sql"))?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    }
+    let home = read_home(&transaction)?;
+    transaction.commit()?;
+    Ok(home)
+}
+
 fn create(connection: &mut Connection) -> Result<HomeId> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have made it while this one waited for the lock.
@@ -163,6 +180,7 @@ fn create(connection: &mut Connection) -> Result<HomeId> {
         return read_home(&transaction);
     }
     transaction.execute_batch(include_str!("schema.sql"))?;
+    transaction.execute_batch(include_str!("schema_2.sql"))?;
     let id = random_id();
     transaction.execute("INSERT INTO home VALUES (?1)", [&id])?;
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;

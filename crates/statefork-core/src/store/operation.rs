@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Rows, Transaction};
+use rusqlite::{OptionalExtension, Rows, Transaction};
 use statefork_runtime::{ObjectId, ObjectType, Phase};
 
 use super::{Store, damaged, duration, from_json, micros, time, to_json};
@@ -44,6 +44,14 @@ pub(crate) struct Dead {
     pub(crate) branch: Option<String>,
     pub(crate) target: Option<SnapshotId>,
     pub(crate) objects: Vec<(ObjectType, ObjectId)>,
+}
+
+/// A flattening that runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Flattening {
+    pub(crate) seq: i64,
+    pub(crate) process: ProcessIdentity,
+    pub(crate) target: Option<SnapshotId>,
 }
 
 impl Store {
@@ -204,6 +212,47 @@ impl Store {
             }
         }
         Ok(dead)
+    }
+
+    /// Flattenings of an environment that run, each with its snapshot and its process.
+    pub(crate) fn flattenings(&self, environment: &str, runtime: &str) -> Result<Vec<Flattening>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT seq, process, target FROM operations WHERE outcome = 'running'
+                 AND kind = 'flatten' AND environment = ?1 AND runtime = ?2",
+        )?;
+        let mut rows = statement.query((environment, runtime))?;
+        let mut running = Vec::new();
+        while let Some(row) = rows.next()? {
+            let process: ProcessIdentity =
+                from_json("process of an operation", &row.get::<_, String>(1)?)?;
+            if process.is_alive() {
+                running.push(Flattening {
+                    seq: row.get(0)?,
+                    process,
+                    target: row.get::<_, Option<String>>(2)?.map(SnapshotId::from_store),
+                });
+            }
+        }
+        Ok(running)
+    }
+
+    /// Whether the last flattening of an environment failed, and began after a time.
+    pub(crate) fn flattening_failed_since(
+        &self,
+        environment: &str,
+        runtime: &str,
+        since: Timestamp,
+    ) -> Result<bool> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT outcome = 'failed' AND started_at > ?3 FROM operations
+             WHERE kind = 'flatten' AND environment = ?1 AND runtime = ?2
+             ORDER BY seq DESC LIMIT 1",
+        )?;
+        let values = (environment, runtime, since.as_microsecond());
+        let failed = statement.query_row(values, |row| row.get(0)).optional()?;
+        Ok(failed.unwrap_or(false))
     }
 
     /// Records that an operation whose process ended was finished or undone by another.

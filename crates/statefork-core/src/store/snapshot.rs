@@ -24,6 +24,8 @@ pub(crate) struct NewSnapshot {
     pub(crate) capture: Capture,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) object: Option<ObjectId>,
+    /// The object of the capture that its own stands on; `None`: none but the base's.
+    pub(crate) stands_on: Option<ObjectId>,
 }
 
 /// The names that lead to each snapshot, by its id.
@@ -44,7 +46,7 @@ macro_rules! select {
     };
 }
 const SELECT_NODE: &str = select!("");
-const SELECT: &str = select!(", s.spec, s.not_held, s.capture");
+const SELECT: &str = select!(", s.spec, s.not_held, s.capture, s.object");
 
 impl Store {
     /// Publishes a snapshot, gives it a tag, and moves the branch's head to it, in one transaction.
@@ -64,8 +66,8 @@ impl Store {
         })
     }
 
-    /// Removes a snapshot; its children become those of its parent. Where heads have been there,
-    /// they have not been any more.
+    /// Removes a snapshot; its children become those of its parent, and what stood on its capture
+    /// stands on what that stood on. Where heads have been there, they have not been any more.
     pub(crate) fn remove_snapshot(&self, environment: i64, id: &SnapshotId) -> Result<()> {
         self.write(|transaction| {
             let found: Option<(i64, Option<i64>)> = transaction
@@ -83,6 +85,17 @@ impl Store {
                 "UPDATE snapshots SET parent = ?2 WHERE parent = ?1",
                 (position, parent),
             )?;
+            for table in ["snapshots", "superseded"] {
+                transaction.execute(
+                    &format!(
+                        "UPDATE {table} SET stands_on =
+                             (SELECT stands_on FROM snapshots WHERE position = ?1)
+                         WHERE environment = ?2 AND stands_on =
+                             (SELECT object FROM snapshots WHERE position = ?1)"
+                    ),
+                    (position, environment),
+                )?;
+            }
             transaction.execute("DELETE FROM snapshots WHERE position = ?1", [position])?;
             Ok(())
         })
@@ -112,11 +125,12 @@ impl Store {
         Ok(())
     }
 
-    /// The capture objects of an environment's snapshots.
+    /// The capture objects of an environment's snapshots, those of superseded captures among them.
     pub(crate) fn capture_objects(&self, environment: i64) -> Result<Vec<ObjectId>> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(
-            "SELECT object FROM snapshots WHERE environment = ?1 AND object IS NOT NULL",
+            "SELECT object FROM snapshots WHERE environment = ?1 AND object IS NOT NULL
+             UNION ALL SELECT object FROM superseded WHERE environment = ?1",
         )?;
         let rows = statement.query_map([environment], |row| row.get::<_, String>(0))?;
         Ok(rows
@@ -218,9 +232,9 @@ pub(super) fn insert(
         .prepare_cached(
             "INSERT INTO snapshots
              (environment, id, parent, kind, message, created_at, size_bytes, spec, not_held,
-              capture, labels, object)
+              capture, labels, object, stands_on)
              VALUES (?1, ?2, (SELECT position FROM snapshots WHERE environment = ?1 AND id = ?3),
-                     ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                     ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute((
             environment,
@@ -235,6 +249,7 @@ pub(super) fn insert(
             to_json(&snapshot.capture)?,
             to_json(&snapshot.labels)?,
             snapshot.object.as_ref().map(ObjectId::as_str),
+            snapshot.stands_on.as_ref().map(ObjectId::as_str),
         ))?;
     Ok(transaction.last_insert_rowid())
 }
@@ -288,6 +303,7 @@ fn read(row: &Row<'_>, names: &mut Names) -> Result<Snapshot> {
             "capture of a snapshot",
             row.get_ref(11)?.as_str().map_err(text)?,
         )?,
+        object: row.get::<_, Option<String>>(12)?.map(ObjectId::new),
     })
 }
 

@@ -56,6 +56,7 @@ fn node(parent: Option<&SnapshotId>, message: Option<&str>, size_bytes: u64) -> 
         },
         labels: BTreeMap::from([("colour".to_owned(), "blue".to_owned())]),
         object: parent.map(|_| ObjectId::new(random_id())),
+        stands_on: None,
     }
 }
 
@@ -67,6 +68,7 @@ fn container(origin: &SnapshotId) -> LiveContainer {
         spec: ContainerSpec::default(),
         since: Timestamp::from_microsecond(1_700_000_000_000_002).unwrap(),
         attached: false,
+        capture: None,
     }
 }
 
@@ -251,10 +253,53 @@ fn a_store_of_a_later_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.sqlite");
     let store = Store::open(&path).unwrap();
-    store.lock().pragma_update(None, "user_version", 2).unwrap();
+    store.lock().pragma_update(None, "user_version", 3).unwrap();
     drop(store);
     assert!(matches!(
         Store::open(&path).unwrap_err(),
         CoreError::Damaged { .. }
     ));
+}
+
+#[test]
+fn a_store_of_the_former_version_is_upgraded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    let former = rusqlite::Connection::open(&path).unwrap();
+    former.execute_batch(include_str!("schema.sql")).unwrap();
+    former
+        .execute_batch(
+            r#"INSERT INTO home VALUES ('0123456789abcdef');
+            INSERT INTO environments VALUES (1, 'shop', 'fake', '{}', '{}', 0, 'main', 0);
+            INSERT INTO snapshots VALUES
+                (1, 1, 'aaaaaaaaaaaa', NULL, 'filesystem', NULL, 0, 0, '{}', '[]', '{}', '{}', NULL, NULL),
+                (2, 1, 'bbbbbbbbbbbb', 1, 'filesystem', NULL, 0, 0, '{}', '[]', '{}', '{}', NULL, 'two'),
+                (3, 1, 'cccccccccccc', 2, 'filesystem', NULL, 0, 0, '{}', '[]', '{}', '{}', NULL, 'three');
+            INSERT INTO branches VALUES
+                (1, 1, 'main', 3, '{"id":"c","origin":"bbbbbbbbbbbb"}', '[]', 0),
+                (2, 1, 'other', 3, NULL, '[]', 0);
+            PRAGMA user_version = 1;"#,
+        )
+        .unwrap();
+    drop(former);
+    for _ in 0..2 {
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.home().as_str(), "0123456789abcdef");
+        let connection = store.lock();
+        let texts = |query: &str| -> Vec<Option<String>> {
+            let mut statement = connection.prepare(query).unwrap();
+            let rows = statement.query_map((), |row| row.get(0)).unwrap();
+            rows.map(Result::unwrap).collect()
+        };
+        let own = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            texts("SELECT stands_on FROM snapshots ORDER BY position"),
+            [None, None, own("two")]
+        );
+        assert_eq!(
+            texts("SELECT json_extract(container, '$.capture') FROM branches ORDER BY number"),
+            [own("two"), None]
+        );
+        assert_eq!(super::version(&connection).unwrap(), 2);
+    }
 }

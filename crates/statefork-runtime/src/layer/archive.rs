@@ -1,8 +1,9 @@
 //! Layers out of a saved image, and into an archive that is to be loaded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, BufWriter, Cursor, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
@@ -10,6 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
+use super::folder::{self, Unreadable};
 use super::index::Index;
 use super::member::{BLOCK, padded};
 use super::write::write;
@@ -31,14 +33,20 @@ pub enum LayerError<E> {
     Io(io::Error),
 }
 
-/// Layers in a file.
+/// Layers in a file, lowest first.
 #[derive(Debug)]
 pub struct Layers<F> {
     file: F,
-    /// Where each is, by the digest of its bytes.
-    ranges: BTreeMap<String, Range<u64>>,
-    /// Their digests, lowest first; one may be there twice.
-    order: Vec<String>,
+    parts: Vec<Part>,
+}
+
+/// A layer in a file.
+#[derive(Clone, Debug)]
+struct Part {
+    /// Of its bytes (`sha256:…`).
+    digest: String,
+    /// Where it is.
+    range: Range<u64>,
 }
 
 /// Takes all layers of an image, `wanted` (`sha256:…` of the tar stream: OCI image-spec 1.1,
@@ -61,7 +69,7 @@ where
 {
     let (sender, pieces) = mpsc::channel(PIECES);
     let order = wanted.to_vec();
-    let reader = spawn_blocking(move || take(Pieces::new(pieces), order, file));
+    let reader = spawn_blocking(move || take(Pieces::new(pieces), &order, file));
     let mut archive = std::pin::pin!(archive);
     while let Some(piece) = archive.next().await {
         let piece = piece.map_err(LayerError::Source)?;
@@ -72,21 +80,25 @@ where
     }
     drop(sender);
     let joined = reader.await.map_err(io::Error::other);
-    let layers = joined.flatten().map_err(LayerError::Io)?;
-    let missing = wanted.iter().find(|id| !layers.ranges.contains_key(*id));
-    match missing {
-        Some(id) => Err(LayerError::Missing(id.clone())),
-        None => Ok(layers),
-    }
+    let (file, ranges) = joined.flatten().map_err(LayerError::Io)?;
+    let parts = wanted.iter().map(|digest| match ranges.get(digest) {
+        Some(range) => Ok(Part {
+            digest: digest.clone(),
+            range: range.clone(),
+        }),
+        None => Err(LayerError::Missing(digest.clone())),
+    });
+    let parts = parts.collect::<Result<_, _>>()?;
+    Ok(Layers { file, parts })
 }
 
 /// The digest tells which file of the archive is which layer, whatever the archive's format calls
 /// it, and that it arrived whole. What is none of those that are wanted is overwritten by the next.
 fn take<F: Read + Write + Seek>(
     source: Pieces,
-    order: Vec<String>,
+    wanted: &[String],
     mut file: F,
-) -> io::Result<Layers<F>> {
+) -> io::Result<(F, BTreeMap<String, Range<u64>>)> {
     let mut ranges = BTreeMap::new();
     let mut end = 0;
     let mut archive = tar::Archive::new(source);
@@ -98,7 +110,7 @@ fn take<F: Read + Write + Seek>(
         let mut hashing = Hashing::new(BufWriter::with_capacity(PIECE_BYTES, &mut file));
         let size = io::copy(&mut entry, &mut hashing)?;
         let digest = hashing.finish()?;
-        if order.contains(&digest) && !ranges.contains_key(&digest) {
+        if wanted.contains(&digest) && !ranges.contains_key(&digest) {
             ranges.insert(digest, end..end + size);
             end += size;
         } else {
@@ -107,23 +119,89 @@ fn take<F: Read + Write + Seek>(
     }
     // To the end, so that whoever writes it does not take us for gone.
     io::copy(&mut archive.into_inner(), &mut io::sink())?;
-    Ok(Layers {
-        file,
-        ranges,
-        order,
-    })
+    Ok((file, ranges))
+}
+
+/// Takes layers from folders in which an overlay file system keeps them for the process `keeper`,
+/// lowest first, and puts them into `file`, which is empty. `None` for folders that are not here or
+/// not readable, or that say something which a layer cannot (redirected folders, files without
+/// their content).
+///
+/// The caller must look afterwards whether the layers are still there: a folder that is being
+/// removed may have been read in part.
+///
+/// Must be called within a tokio runtime.
+///
+/// # Errors
+///
+/// That of a file or a folder.
+pub async fn read_folders<F>(
+    keeper: i32,
+    folders: Vec<PathBuf>,
+    file: F,
+) -> io::Result<Option<Layers<F>>>
+where
+    F: Read + Write + Seek + Send + 'static,
+{
+    let read = spawn_blocking(move || match folder::sees_files_of(keeper) {
+        true => read_folders_now(&folders, file),
+        false => Ok(None),
+    });
+    read.await.map_err(io::Error::other)?
+}
+
+fn read_folders_now<F>(folders: &[PathBuf], mut file: F) -> io::Result<Option<Layers<F>>>
+where
+    F: Read + Write + Seek,
+{
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for folder in folders {
+        let mut hashing = Hashing::new(BufWriter::with_capacity(PIECE_BYTES, &mut file));
+        match folder::write(folder, &mut hashing) {
+            Ok(()) => {}
+            Err(Unreadable::Otherwise) => return Ok(None),
+            Err(Unreadable::Io(error)) => return Err(error),
+        }
+        let digest = hashing.finish()?;
+        let end = file.stream_position()?;
+        let range = start..end;
+        parts.push(Part { digest, range });
+        start = end;
+    }
+    Ok(Some(Layers { file, parts }))
+}
+
+impl<F> Layers<F> {
+    /// No layers; `file` is empty.
+    pub fn none(file: F) -> Self {
+        let parts = Vec::new();
+        Self { file, parts }
+    }
+
+    /// Those above the lowest `kept` ones.
+    pub fn above(mut self, kept: usize) -> Self {
+        self.parts.drain(..kept.min(self.parts.len()));
+        self
+    }
+
+    /// Of each its digest (`sha256:…`), and its bytes as a tar stream.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        let parts = self.parts.iter();
+        parts.map(|part| (part.digest.as_str(), part.range.end - part.range.start))
+    }
 }
 
 impl<F: Read + Seek + Send + 'static> Layers<F> {
     /// Merges those above the lowest `kept` ones into one, which is written to `file`, which is
-    /// empty. `None` if they change nothing.
+    /// empty. No layer if they change nothing.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
     ///
     /// That of a file; `InvalidData` if a layer is no tar stream, or cannot be merged.
-    pub async fn merge<G>(self, kept: usize, file: G) -> io::Result<Option<Layer<G>>>
+    pub async fn merge<G>(self, kept: usize, file: G) -> io::Result<Layers<G>>
     where
         G: Read + Write + Seek + Send + 'static,
     {
@@ -131,79 +209,109 @@ impl<F: Read + Seek + Send + 'static> Layers<F> {
         merged.map_err(io::Error::other)?
     }
 
-    fn merge_now<G>(mut self, kept: usize, mut file: G) -> io::Result<Option<Layer<G>>>
+    fn merge_now<G>(mut self, kept: usize, mut file: G) -> io::Result<Layers<G>>
     where
         G: Read + Write + Seek,
     {
         let (mut below, mut above) = (Index::default(), Index::default());
-        for (number, id) in self.order.iter().enumerate() {
+        for (number, part) in self.parts.iter().enumerate() {
             let index = if number < kept {
                 &mut below
             } else {
                 &mut above
             };
-            if let Some(range) = self.ranges.get(id) {
-                index.add(&mut self.file, range)?;
-            }
+            index.add(&mut self.file, &part.range)?;
         }
         above.forget_deletions_of_nothing(&below);
         if above.nodes.is_empty() {
-            return Ok(None);
+            return Ok(Layers::none(file));
         }
         let mut out = Hashing::new(BufWriter::with_capacity(PIECE_BYTES, &mut file));
         write(&above, &mut self.file, &mut out)?;
         let digest = out.finish()?;
-        let size = file.stream_position()?;
-        Ok(Some(Layer { file, digest, size }))
-    }
-}
-
-/// A merged layer, in a file.
-#[derive(Debug)]
-pub struct Layer<F> {
-    file: F,
-    digest: String,
-    size: u64,
-}
-
-impl<F: Read + Seek + Send + 'static> Layer<F> {
-    /// Its digest (`sha256:…`).
-    pub fn digest(&self) -> &str {
-        &self.digest
+        let range = 0..file.stream_position()?;
+        let parts = vec![Part { digest, range }];
+        Ok(Layers { file, parts })
     }
 
-    /// Its bytes, as a tar stream.
-    pub fn size_bytes(&self) -> u64 {
-        self.size
-    }
-
-    /// A tar stream of `files` (paths of at most 100 bytes, with their contents) and the layer,
-    /// under the path `name`.
+    /// A tar stream of `files` (paths of at most 100 bytes, with their contents) and the layers,
+    /// each under the path that `path` makes of its number here, from 0, and its digest; one that
+    /// has the path of an earlier one is that one.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
     ///
-    /// That of the file, for what happens before the first byte; what happens later is in the
-    /// stream.
+    /// A path that is too long; what happens to the file is in the stream.
     pub fn into_archive(
-        mut self,
+        self,
         files: &[(String, Vec<u8>)],
-        name: &str,
+        path: impl Fn(usize, &str) -> String,
     ) -> io::Result<ByteStream> {
-        self.file.rewind()?;
-        let mut before = Vec::new();
+        let mut pieces = VecDeque::new();
+        let mut own = Vec::new();
         for (path, content) in files {
-            before.extend(header(path, content.len() as u64)?);
-            before.extend(content);
-            before.resize(padded(0, before.len() as u64) as usize, 0);
+            own.extend(header(path, content.len() as u64)?);
+            own.extend(content);
+            own.resize(padded(0, own.len() as u64) as usize, 0);
         }
-        before.extend(header(name, self.size)?);
-        let after = vec![0; (padded(0, self.size) - self.size + 2 * BLOCK) as usize];
-        let archive = Cursor::new(before)
-            .chain(self.file.take(self.size))
-            .chain(Cursor::new(after));
-        Ok(stream_of(archive))
+        let mut paths = BTreeSet::new();
+        for (number, part) in self.parts.into_iter().enumerate() {
+            let path = path(number, &part.digest);
+            let size = part.range.end - part.range.start;
+            if paths.contains(&path) {
+                continue;
+            }
+            own.extend(header(&path, size)?);
+            paths.insert(path);
+            pieces.push_back(Piece::Bytes(Cursor::new(std::mem::take(&mut own))));
+            pieces.push_back(Piece::Range(part.range));
+            own.resize((padded(0, size) - size) as usize, 0);
+        }
+        own.resize(own.len() + 2 * BLOCK as usize, 0);
+        pieces.push_back(Piece::Bytes(Cursor::new(own)));
+        let file = self.file;
+        Ok(stream_of(Archive { file, pieces }))
+    }
+}
+
+/// A piece of an archive that is written.
+enum Piece {
+    /// Headers, documents and filling.
+    Bytes(Cursor<Vec<u8>>),
+    /// What is at this place of the file.
+    Range(Range<u64>),
+}
+
+/// An archive that is written, as a reader for a thread.
+struct Archive<F> {
+    file: F,
+    pieces: VecDeque<Piece>,
+}
+
+impl<F: Read + Seek> Read for Archive<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(piece) = self.pieces.front_mut() {
+            let read = match piece {
+                Piece::Bytes(bytes) => bytes.read(buffer)?,
+                Piece::Range(range) if range.is_empty() => 0,
+                Piece::Range(range) => {
+                    self.file.seek(SeekFrom::Start(range.start))?;
+                    let left = self.file.by_ref().take(range.end - range.start);
+                    let read = { left }.read(buffer)?;
+                    if read == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    range.start += read as u64;
+                    read
+                }
+            };
+            if read > 0 {
+                return Ok(read);
+            }
+            self.pieces.pop_front();
+        }
+        Ok(0)
     }
 }
 

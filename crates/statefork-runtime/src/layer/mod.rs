@@ -1,9 +1,10 @@
-//! Merging the layers of an image, for backends whose runtime limits their number.
+//! Moving and merging the layers of an image, for backends whose runtime limits their number.
 //!
-//! [`read`] takes the layers of an image out of an archive as `docker save` writes it,
-//! [`Layers::merge`] makes one layer of the upper ones, and [`Layer::into_archive`] gives what the
-//! runtime loads. What does not fit into memory is in files that the caller brings; held in memory
-//! is one path per entry of the layers.
+//! [`read`] takes the layers of an image out of an archive as `docker save` writes it, and
+//! [`read_folders`] takes them from where an overlay file system keeps them; [`Layers::merge`]
+//! makes one layer of the upper ones, and [`Layers::into_archive`] gives what the runtime loads.
+//! What does not fit into memory is in files that the caller brings; held in memory is one path per
+//! entry of the layers.
 //!
 //! # What a merged layer is
 //!
@@ -23,6 +24,7 @@
 //!   Podman make such layers, since overlayfs copies a file up before it gets a further name.
 
 mod archive;
+mod folder;
 mod index;
 mod member;
 mod write;
@@ -32,7 +34,8 @@ mod model;
 
 use std::io;
 
-pub use self::archive::{Layer, LayerError, Layers, read};
+pub use self::archive::{LayerError, Layers, read, read_folders};
+pub use self::folder::folders;
 use crate::{ImageId, RuntimeError};
 
 /// What a failure in the caller's files means for who wanted the layers of `image` merged:

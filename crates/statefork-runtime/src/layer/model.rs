@@ -275,12 +275,13 @@ async fn merge(base: &[u8], parts: &[Vec<u8>]) -> Result<Vec<u8>, LayerError<()>
     let wanted: Vec<String> = layers.iter().map(|layer| sha256(layer)).collect();
     let layers = read(stream::iter(pieces), &wanted, Cursor::new(Vec::new())).await?;
     let merged = layers.merge(1, Cursor::new(Vec::new())).await;
-    let Some(merged) = merged.map_err(LayerError::Io)? else {
+    let merged = merged.map_err(LayerError::Io)?;
+    let Some(digest) = merged.iter().next().map(|(digest, _)| digest.to_owned()) else {
         return Ok(Vec::new());
     };
-    let digest = merged.digest().to_owned();
     let files = [("manifest.json".to_owned(), b"[]".to_vec())];
-    let archive = merged.into_archive(&files, "layer.tar").unwrap();
+    let path = |number, _: &str| format!("{number}/layer.tar");
+    let archive = merged.into_archive(&files, path).unwrap();
     let archive: Vec<Bytes> = archive.try_collect().await.unwrap();
     let archive = archive.concat();
     let mut archive = tar::Archive::new(archive.as_slice());

@@ -125,7 +125,7 @@ fn write_headers(
 }
 
 /// An empty entry that says something about lower layers.
-fn write_marker(out: &mut impl Write, path: &Path) -> io::Result<()> {
+pub(super) fn write_marker(out: &mut impl Write, path: &Path) -> io::Result<()> {
     let mut header = Header::new_ustar();
     set_name(&mut header, path);
     header.set_size(0);
@@ -143,21 +143,21 @@ fn write_marker(out: &mut impl Write, path: &Path) -> io::Result<()> {
 }
 
 /// As much of the name as there is room for; all of it is in a record.
-fn set_name(header: &mut Header, path: &Path) {
+pub(super) fn set_name(header: &mut Header, path: &Path) {
     fill(&mut header.as_old_mut().name, path.as_os_str().as_bytes());
     if let Some(ustar) = header.as_ustar_mut() {
         fill(&mut ustar.prefix, b"");
     }
 }
 
-fn fill(field: &mut [u8], bytes: &[u8]) {
+pub(super) fn fill(field: &mut [u8], bytes: &[u8]) {
     field.fill(0);
     let length = bytes.len().min(field.len());
     field[..length].copy_from_slice(&bytes[..length]);
 }
 
 /// A pax extended header.
-fn write_records(out: &mut impl Write, records: &[(&[u8], &[u8])]) -> io::Result<()> {
+pub(super) fn write_records(out: &mut impl Write, records: &[(&[u8], &[u8])]) -> io::Result<()> {
     let mut content = Vec::new();
     for (key, value) in records {
         // The length counts its own digits.

@@ -11,6 +11,7 @@ mod load;
 mod other_version;
 mod ports;
 mod process;
+mod work;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         ports::tests(),
         lifecycle::tests(),
         process::tests(),
+        work::tests(),
     ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use statefork_runtime::{
     Capture, CaptureRequest, Captured, Captures, Container, ContainerId, ContainerState,
     Containers, EnvVar, ErrorKind, FlattenRequest, ImageId, LaunchRequest, ObjectKind, Phases,
-    Result, RuntimeError,
+    RebaseRequest, Result, RuntimeError,
 };
 
 use super::super::captures::Stored;
@@ -189,6 +189,10 @@ impl Captures for DefectiveRuntime {
 
     async fn flatten(&self, capture: &Capture, request: &FlattenRequest) -> Result<Captured> {
         self.spoiled(self.defective_flatten(capture, request).await)
+    }
+
+    async fn rebase(&self, capture: &Capture, request: &RebaseRequest) -> Result<Captured> {
+        self.spoiled(self.defective_rebase(capture, request).await)
     }
 
     async fn verify_capture(&self, capture: &Capture) -> Result<bool> {

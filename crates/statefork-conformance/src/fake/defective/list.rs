@@ -218,6 +218,30 @@ defects! {
     FlattenCountsTheImage,
     /// A lost capture is flattened to an empty one.
     FlattenTakesAnything,
+    /// A file that a moved layer deletes comes back in a rebased capture.
+    RebaseForgetsDeletions,
+    /// A rebased capture has the layers that it had.
+    RebaseOnlyCopies,
+    /// Of several layers only the uppermost is moved.
+    RebaseMovesTheLastOnly,
+    /// The layers of a rebased capture are in the wrong order.
+    RebaseTurnsTheLayers,
+    /// The layers of a rebased capture become one.
+    RebaseMerges,
+    /// A rebased capture has the settings of what it stands on.
+    RebaseTakesSettings,
+    /// A rebased capture lacks the labels that were asked for.
+    RebaseIgnoresLabels,
+    /// Rebasing removes what was rebased.
+    RebaseReplaces,
+    /// A taken name is moved to the rebased capture.
+    RebaseTakesNames,
+    /// What the capture does not stand on is taken too.
+    RebaseTakesAnything,
+    /// A lost capture is rebased to an empty one.
+    RebaseMakesUpWhatIsLost,
+    /// The bytes of a rebased capture are those of the whole image.
+    RebaseCountsTheImage,
     /// Removing a capture removes those that stand on it.
     RemoveCaptureTakesChildren,
     /// Removing a capture that is in use succeeds.

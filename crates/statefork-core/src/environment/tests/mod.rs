@@ -2,6 +2,7 @@
 
 mod attach;
 mod branches;
+mod flatten;
 mod handover;
 mod recovery;
 

@@ -12,7 +12,8 @@ use statefork_runtime::{ContainerState, ImageConfig, Mount, MountSource};
 use super::{IMAGE, Told, app, run};
 use crate::config::{Check, Readiness};
 use crate::environment::{
-    Cancel, DownRequest, Environment, Options, RestoreRequest, SnapshotRequest, UpRequest,
+    Cancel, DownRequest, Environment, Options, RestoreRequest, SnapshotReport, SnapshotRequest,
+    UpRequest,
 };
 use crate::error::Result;
 use crate::home::Home;
@@ -24,17 +25,28 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// No operation makes as many calls.
 const MOST_CALLS: usize = 40;
 
-struct Bed {
-    fake: FakeRuntime,
-    faulty: Arc<FaultyRuntime>,
-    environment: Environment,
-    told: Arc<Told>,
+pub(super) struct Bed {
+    pub(super) fake: FakeRuntime,
+    pub(super) faulty: Arc<FaultyRuntime>,
+    pub(super) environment: Environment,
+    pub(super) told: Arc<Told>,
     _folder: tempfile::TempDir,
 }
 
 impl Bed {
     fn new() -> Self {
-        let fake = FakeRuntime::new();
+        Self::on(FakeRuntime::new())
+    }
+
+    /// One that the operation has something to do on.
+    fn of(operation: &str) -> Self {
+        match operation {
+            _ if OF_CHAINS.contains(&operation) => Self::on(FakeRuntime::new().with_layer_limit(8)),
+            _ => Self::new(),
+        }
+    }
+
+    pub(super) fn on(fake: FakeRuntime) -> Self {
         let config = ImageConfig {
             command: vec!["serve".to_owned()],
             volumes: vec!["/data".into()],
@@ -64,7 +76,7 @@ impl Bed {
     }
 
     /// Has the processes of all operations that did not end be dead ones.
-    fn bury(&self) {
+    pub(super) fn bury(&self) {
         let dead = ProcessIdentity {
             started: 1,
             ..ProcessIdentity::current().unwrap()
@@ -80,7 +92,7 @@ impl Bed {
     }
 
     /// What must hold once everything is recovered and the environment is up.
-    async fn check(&self) {
+    pub(super) async fn check(&self) {
         let record = self.environment.record().unwrap();
         let branches = self.environment.store().branches(record.number).unwrap();
         let live: BTreeSet<_> = branches
@@ -110,8 +122,42 @@ impl Bed {
         }
     }
 
-    async fn write(&self, text: &str) {
+    pub(super) async fn write(&self, text: &str) {
         assert_eq!(run(&self.environment, &["write", "/file", text]).await, 0);
+    }
+
+    pub(super) async fn up(&self) {
+        let request = UpRequest {
+            application: Some(app()),
+            recreate: false,
+        };
+        self.environment.up(&request).await.unwrap();
+    }
+
+    pub(super) async fn purge(&self) {
+        let purge = DownRequest {
+            save: false,
+            purge: true,
+        };
+        self.environment.down(purge).await.unwrap();
+    }
+
+    /// Steps with `text` in the file.
+    pub(super) async fn step(&self, text: &str) -> SnapshotReport {
+        self.write(text).await;
+        let request = SnapshotRequest {
+            message: Some(text.to_owned()),
+            ..SnapshotRequest::default()
+        };
+        self.environment.step(&request).await.unwrap()
+    }
+
+    /// That of all that was made only the image is left.
+    pub(super) fn check_empty(&self, place: &str) {
+        assert!(self.fake.containers().is_empty(), "{place}");
+        let images = self.fake.images().into_iter();
+        let names: Vec<_> = images.flat_map(|image| image.names).collect();
+        assert_eq!(names, [IMAGE], "{place}");
     }
 
     async fn snapshot(&self, text: &str) {
@@ -136,6 +182,8 @@ const OPERATIONS: [&str; 9] = [
     "stop",
     "mounted",
 ];
+/// Those that have to do with long chains; "rebase" is a step.
+const OF_CHAINS: [&str; 2] = ["flatten", "rebase"];
 
 async fn operate(bed: &Bed, operation: &str) {
     attempt(bed, operation)
@@ -151,7 +199,8 @@ async fn attempt(bed: &Bed, operation: &str) -> Result<()> {
     };
     match operation {
         "snapshot" => environment.snapshot(&message).await.map(drop),
-        "step" => environment.step(&message).await.map(drop),
+        "flatten" => environment.flatten().await.map(drop),
+        "step" | "rebase" => environment.step(&message).await.map(drop),
         "restore" | "mounted" => {
             let to = RestoreRequest::to("HEAD^");
             environment.restore(&to).await.map(drop)
@@ -177,11 +226,20 @@ async fn attempt(bed: &Bed, operation: &str) -> Result<()> {
 // The clock does not wait for what hangs.
 #[tokio::test(start_paused = true)]
 async fn death_at_any_call_of_any_operation_is_recovered() {
-    for operation in OPERATIONS {
+    die(&OPERATIONS).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn death_at_any_call_with_a_long_chain_is_recovered() {
+    die(&OF_CHAINS).await;
+}
+
+async fn die(operations: &[&str]) {
+    for &operation in operations {
         for done in [false, true] {
             let mut cut = 0;
             for calls in 0..MOST_CALLS {
-                let bed = Bed::new();
+                let bed = Bed::of(operation);
                 let shared = tempfile::tempdir().unwrap();
                 prepare(&bed, operation, shared.path()).await;
                 bed.faulty.halt_after(calls, done);
@@ -205,10 +263,19 @@ async fn death_at_any_call_of_any_operation_is_recovered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_daemon_that_goes_away_at_any_call_of_any_operation_is_recovered_from() {
-    for operation in OPERATIONS {
+    lose(&OPERATIONS).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_goes_away_at_any_call_with_a_long_chain_is_recovered_from() {
+    lose(&OF_CHAINS).await;
+}
+
+async fn lose(operations: &[&str]) {
+    for &operation in operations {
         for done in [false, true] {
             for calls in 0..MOST_CALLS {
-                let bed = Bed::new();
+                let bed = Bed::of(operation);
                 let shared = tempfile::tempdir().unwrap();
                 prepare(&bed, operation, shared.path()).await;
                 bed.faulty.lose_after(calls, done);
@@ -243,8 +310,18 @@ async fn prepare(bed: &Bed, operation: &str, shared: &Path) {
         recreate: false,
     };
     bed.environment.up(&request).await.unwrap();
-    bed.snapshot("one").await;
-    bed.snapshot("two").await;
+    if OF_CHAINS.contains(&operation) {
+        for text in ["one", "two", "long"] {
+            bed.step(text).await;
+        }
+    }
+    if operation == "rebase" {
+        assert!(bed.environment.flatten().await.unwrap().is_some());
+    }
+    if !OF_CHAINS.contains(&operation) {
+        bed.snapshot("one").await;
+        bed.snapshot("two").await;
+    }
     bed.write("three").await;
     if operation == "branch rm" {
         let record = bed.environment.record().unwrap();
@@ -279,19 +356,8 @@ async fn recovered(bed: &Bed, operation: &str, calls: usize, done: bool) {
         assert!(told.contains("cut off"), "{place}: {told}");
     }
     bed.check().await;
-    let purge = DownRequest {
-        save: false,
-        purge: true,
-    };
-    bed.environment.down(purge).await.unwrap();
-    assert!(bed.fake.containers().is_empty(), "{place}");
-    let images: Vec<_> = bed
-        .fake
-        .images()
-        .into_iter()
-        .flat_map(|image| image.names)
-        .collect();
-    assert_eq!(images, [IMAGE], "{place}");
+    bed.purge().await;
+    bed.check_empty(&place);
 }
 
 #[tokio::test(start_paused = true)]
