@@ -13,10 +13,10 @@ const LENGTH: usize = 130;
 const AT_ONCE: usize = 20;
 /// After so many steps the chain takes almost half of the room for layers.
 const ALMOST_LONG: usize = 58;
-/// After so many more it takes more than half.
+/// After so many more a flattening has begun.
 const FEW: usize = 12;
-/// How long a flattening may take to begin.
-const BEGIN: Duration = Duration::from_secs(5);
+/// How long one may take to begin.
+const BEGIN: Duration = Duration::from_secs(3);
 
 /// Steps with these numbers; their documents. Each leaves its mark, and takes away that of the
 /// tenth before it.
@@ -113,13 +113,13 @@ pub(crate) fn what_flattens_behind_is_killed_and_purged(world: World) {
         .collect();
     let more = |ids: &mut Vec<String>| {
         for number in ids.len() + 1.. {
-            assert!(number <= ALMOST_LONG + 2 * FEW, "nothing flattens");
+            assert!(number <= ALMOST_LONG + FEW, "nothing flattens");
             ids.extend(
                 steps(&world, &[number])
                     .iter()
                     .map(|step| text(&step["id"])),
             );
-            if let Some(worker) = flattening(&world, ids.len() >= ALMOST_LONG + FEW) {
+            if let Some(worker) = flattening(&world) {
                 return worker;
             }
         }
@@ -146,8 +146,8 @@ pub(crate) fn what_flattens_behind_is_killed_and_purged(world: World) {
     assert_eq!(world.left_in_runtime(), [""; 0]);
 }
 
-/// The process of a flattening that runs; waits for one if it is time for it.
-fn flattening(world: &World, due: bool) -> Option<Pid> {
+/// The process of a flattening that runs, or begins within a time.
+fn flattening(world: &World) -> Option<Pid> {
     let store = rusqlite::Connection::open(world.home().join("store.sqlite")).unwrap();
     let begun = Instant::now();
     loop {
@@ -159,7 +159,7 @@ fn flattening(world: &World, due: bool) -> Option<Pid> {
         );
         match running {
             Ok(pid) => return Pid::from_raw(pid),
-            Err(_) if due && begun.elapsed() < BEGIN => {
+            Err(_) if begun.elapsed() < BEGIN => {
                 std::thread::sleep(Duration::from_millis(5));
             }
             Err(_) => return None,

@@ -120,9 +120,11 @@ async fn a_layer_that_changes_nothing_moves_too(f: &Fixture) -> Outcome {
     let first = grow(f, &chain.long, "true").await?;
     let second = grow(f, &first, "true").await?;
     let rebased = rebase(f, &second, &chain).await?;
-    let below = f.runtime().layers(&f.base()).await?;
-    let layers = f.runtime().layers(&rebased).await?;
-    check_eq!(layers, below + 3, "its layers");
+    let layers = async |capture| f.runtime().layers(capture).await;
+    // Some runtimes add a layer for it, others none.
+    let moved = layers(&second).await? - layers(&chain.long).await?;
+    let expected = layers(&chain.short).await? + moved;
+    check_eq!(layers(&rebased).await?, expected, "its layers");
     let files = [("/data/one", Some("1")), ("/data/two", Some("2"))];
     check_files(f, &rebased, &files).await
 }
