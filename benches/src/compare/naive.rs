@@ -34,27 +34,37 @@ pub(super) struct Naive {
 }
 
 impl Naive {
-    /// Runs a container from an image; `None` where the runtime has no daemon to be naive with.
+    /// Runs a container from an image; `None` where the runtime has no daemon to be naive with. One
+    /// that does not answer is removed again.
     pub(super) async fn up(available: &Available, name: &str, image: &str) -> Result<Option<Self>> {
         let Some(mut raw) = available.raw().await? else {
             return Ok(None);
         };
         let address = free_address()?;
-        raw.run_published(name, image, address).await?;
-        let (instance, _) = first_answer(address, None, Instant::now()).await?;
         let start_bytes = raw.image_size(image).await?;
-        Ok(Some(Self {
+        raw.run_published(name, image, address).await?;
+        let mut naive = Self {
             available: available.clone(),
             raw,
             name: name.to_owned(),
             address,
-            instance,
+            instance: String::new(),
             start: image.to_owned(),
             start_bytes,
             target: None,
             made: None,
             count: 0,
-        }))
+        };
+        match first_answer(address, None, Instant::now()).await {
+            Ok((instance, _)) => {
+                naive.instance = instance;
+                Ok(Some(naive))
+            }
+            Err(error) => Err(match naive.down().await {
+                Ok(()) => error,
+                Err(left) => error.context(format!("{left:#}")),
+            }),
+        }
     }
 
     /// Commits the container to a new image.

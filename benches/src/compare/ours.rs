@@ -33,6 +33,7 @@ pub(super) struct Ours {
 
 impl Ours {
     /// Brings an environment up. The next snapshot is at the depth, at 1 the first after `base`.
+    /// After an error nothing is left of it.
     pub(super) async fn up(
         runtime: Arc<dyn Runtime>,
         home: &Path,
@@ -41,6 +42,21 @@ impl Ours {
         depth: u32,
     ) -> Result<Self> {
         let environment = environment(home, runtime.clone(), name)?;
+        match Self::bring_up(runtime, &environment, image, depth).await {
+            Err(error) if environment.exists()? => Err(match purge(&environment).await {
+                Ok(()) => error,
+                Err(left) => error.context(format!("{left:#}")),
+            }),
+            outcome => outcome,
+        }
+    }
+
+    async fn bring_up(
+        runtime: Arc<dyn Runtime>,
+        environment: &Environment,
+        image: &str,
+        depth: u32,
+    ) -> Result<Self> {
         let check = Check::Http {
             port: PORT,
             path: "/health".to_owned(),
@@ -50,7 +66,7 @@ impl Ours {
         let mut start = up.head.to_string();
         let payload = Archive::of(Payload::OneMegabyte)?;
         for _ in 1..depth {
-            write(&environment, &payload).await?;
+            write(environment, &payload).await?;
             let step = environment.step(&SnapshotRequest::default()).await?;
             start = step.snapshot.id.to_string();
         }
@@ -58,7 +74,7 @@ impl Ours {
         let (instance, _) = first_answer(address, None, Instant::now()).await?;
         Ok(Self {
             runtime,
-            environment,
+            environment: environment.clone(),
             address,
             instance,
             start,
