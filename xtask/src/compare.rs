@@ -109,6 +109,8 @@ pub(crate) fn run_command(args: &Args) -> Result<()> {
     }
     // Before the build, which is itself a load.
     let machine = Machine::this()?;
+    let versions = versions()?;
+    let commit = Commit::current();
     let out = args
         .out
         .clone()
@@ -141,9 +143,9 @@ pub(crate) fn run_command(args: &Args) -> Result<()> {
         warm_up: extent.warm_up,
         samples: extent.samples,
         delay: args.delay.clone(),
-        commit: Commit::current(),
+        commit,
         machine,
-        versions: versions()?,
+        versions,
     };
     let report = Report::new(origin, Samples::read(&measured)?);
     write(&report, &out)?;

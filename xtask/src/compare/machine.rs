@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context, Result};
-use cargo_metadata::MetadataCommand;
 use serde::{Deserialize, Serialize};
 
 use crate::image::workspace;
@@ -95,20 +94,35 @@ impl Commit {
 
 /// The versions of the crates that may count, and of the compiler.
 pub(super) fn versions() -> Result<BTreeMap<String, String>> {
-    let metadata = MetadataCommand::new()
-        .manifest_path(workspace().join("Cargo.toml"))
-        .other_options(["--locked".to_owned(), "--offline".to_owned()])
-        .exec()
-        .context("failed to find the versions of the crates")?;
-    let mut versions: BTreeMap<String, String> = metadata
-        .packages
-        .iter()
-        .filter(|package| CRATES.contains(&package.name.as_str()))
-        .map(|package| (package.name.to_string(), package.version.to_string()))
-        .collect();
+    let path = workspace().join("Cargo.lock");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let mut versions = locked(&text);
     let compiler = run(command("rustc").arg("--version"))?;
     versions.insert("rustc".to_owned(), compiler.trim().to_owned());
     Ok(versions)
+}
+
+/// Those in the text of a `Cargo.lock`; all of them where there are several of one crate. Its own
+/// reader, `cargo metadata`, wants the sources of other systems too.
+fn locked(text: &str) -> BTreeMap<String, String> {
+    let mut versions = BTreeMap::new();
+    for package in text.split("[[package]]") {
+        let value = |key: &str| {
+            package.lines().find_map(|line| {
+                let value = line.strip_prefix(key)?.strip_prefix(" = ")?;
+                Some(value.trim_matches('"'))
+            })
+        };
+        let (Some(name), Some(version)) = (value("name"), value("version")) else {
+            continue;
+        };
+        if CRATES.contains(&name) {
+            let known: &mut String = versions.entry(name.to_owned()).or_default();
+            let before = if known.is_empty() { "" } else { " and " };
+            known.push_str(&format!("{before}{version}"));
+        }
+    }
+    versions
 }
 
 #[cfg(test)]
@@ -121,5 +135,15 @@ mod tests {
         assert!(machine.cpus > 0 && machine.memory_bytes > 0, "{machine:?}");
         assert!(!machine.kernel.is_empty());
         assert_eq!(field("a b\t: c d\nx: y", "a b"), Some("c d"));
+    }
+
+    #[test]
+    fn versions_are_those_of_the_lock_file() {
+        let text = "version = 4\n\n[[package]]\nname = \"hyper\"\nversion = \"0.14.1\"\n\n\
+                    [[package]]\nname = \"hyper\"\nversion = \"1.2.3\"\n\n\
+                    [[package]]\nname = \"other\"\nversion = \"1.0.0\"\n";
+        let found = locked(text);
+        assert_eq!(found["hyper"], "0.14.1 and 1.2.3");
+        assert_eq!(found.len(), 1);
     }
 }
