@@ -5,65 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use futures_util::StreamExt;
 use statefork_core::config::{Check, Readiness};
 use statefork_core::environment::{
     Cancel, DownRequest, ImageRequest, Observer, Options, Programs, Requested, UpRequest,
 };
 use statefork_core::{Environment, Home};
-use statefork_runtime::{ContainerSpec, PortMapping, Runtime, RuntimeOptions};
-use tokio_util::io::ReaderStream;
+use statefork_runtime::{ContainerSpec, PortMapping, Runtime};
 
-use crate::raw::{DOCKER, Dialect, PODMAN, Raw};
+use crate::images::BUSYBOX;
+use crate::raw::Raw;
+use crate::runtimes::Available;
 
 /// The port that the application listens on in its container.
 pub const PORT: u16 = 8000;
-/// The small image of the tests.
-const IMAGE: &str = "localhost/statefork-busybox:latest";
 /// What runs in it: a server that listens at once.
 const COMMAND: [&str; 4] = ["httpd", "-f", "-p", "8000"];
-
-/// A runtime, and how it is spoken to without us.
-pub struct Available {
-    /// The runtime.
-    pub runtime: Arc<dyn Runtime>,
-    dialect: Dialect,
-}
-
-/// The runtimes that answer; of the others the reason is told.
-pub async fn available() -> Result<Vec<Available>> {
-    let options = RuntimeOptions::default();
-    let all: [(Arc<dyn Runtime>, Dialect); 2] = [
-        (Arc::new(statefork_docker::open(&options)?), DOCKER),
-        (Arc::new(statefork_podman::open(&options)?), PODMAN),
-    ];
-    let mut available = Vec::new();
-    for (runtime, dialect) in all {
-        match runtime.identify().await {
-            Ok(_) => available.push(Available { runtime, dialect }),
-            Err(error) => println!("{}: skipped: failed to {error}", runtime.name()),
-        }
-    }
-    Ok(available)
-}
-
-/// Imports the archive of the small image, unless the runtime has it; whether it had to.
-pub async fn import(runtime: &dyn Runtime) -> Result<bool> {
-    if runtime.inspect_image(IMAGE).await?.is_some() {
-        return Ok(false);
-    }
-    let archive = match std::env::var_os("STATEFORK_TEST_IMAGE") {
-        Some(path) => PathBuf::from(path),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/xtask/busybox.tar"),
-    };
-    let file = tokio::fs::File::open(&archive)
-        .await
-        .with_context(|| format!("open {}; `cargo xtask image` makes it", archive.display()))?;
-    runtime
-        .import_image(ReaderStream::new(file).boxed())
-        .await?;
-    Ok(true)
-}
 
 /// A program of ours, built with the profile of this benchmark.
 pub fn program(name: &str) -> Result<PathBuf> {
@@ -107,6 +63,48 @@ impl Observer for Quiet {
     fn notice(&self, _: &str) {}
 }
 
+/// An environment in a home.
+pub(crate) fn environment(
+    home: &Path,
+    runtime: Arc<dyn Runtime>,
+    name: &str,
+) -> Result<Environment> {
+    let options = Options {
+        programs: Some(programs(home, name, runtime.name())?),
+        freeze_timeout: Duration::from_secs(30),
+        lock_timeout: Duration::from_secs(10),
+        stop_timeout: Duration::ZERO,
+        cancel: Cancel::new(),
+        observer: Arc::new(Quiet),
+    };
+    let home = Arc::new(Home::open(home)?);
+    Ok(Environment::new(home, runtime, name, None, options)?)
+}
+
+/// An application with [`PORT`] published on any free port of the host.
+pub(crate) fn application(image: &str, spec: ContainerSpec, check: Check) -> Result<UpRequest> {
+    let ports: Vec<PortMapping> = vec![PORT.to_string().parse()?];
+    Ok(UpRequest {
+        application: Some(Requested {
+            image: Some(ImageRequest::Name(image.to_owned())),
+            spec,
+            ports,
+            readiness: Some(Readiness::of(check)),
+        }),
+        recreate: false,
+    })
+}
+
+/// Removes all of an environment.
+pub(crate) async fn purge(environment: &Environment) -> Result<()> {
+    let purge = DownRequest {
+        save: false,
+        purge: true,
+    };
+    environment.down(purge).await?;
+    Ok(())
+}
+
 /// An environment that is up in a home of its own, and a bare connection to its daemon.
 pub struct Fixture {
     /// The environment.
@@ -122,39 +120,20 @@ impl Fixture {
     /// Brings it up.
     pub async fn up(available: &Available) -> Result<Self> {
         let runtime = available.runtime.clone();
-        let imported = import(runtime.as_ref()).await?;
+        let imported = BUSYBOX.import(runtime.as_ref()).await?;
         let home = tempfile::tempdir()?;
         let name = format!("bench-{:08x}", rand::random::<u32>());
-        let options = Options {
-            programs: Some(programs(home.path(), &name, runtime.name())?),
-            freeze_timeout: Duration::from_secs(30),
-            lock_timeout: Duration::from_secs(10),
-            stop_timeout: Duration::ZERO,
-            cancel: Cancel::new(),
-            observer: Arc::new(Quiet),
+        let environment = environment(home.path(), runtime.clone(), &name)?;
+        let raw = available.raw().await?;
+        let spec = ContainerSpec {
+            command: Some(COMMAND.map(str::to_owned).into()),
+            ..ContainerSpec::default()
         };
-        let opened = Arc::new(Home::open(home.path())?);
-        let environment = Environment::new(opened, runtime.clone(), &name, None, options)?;
-        let endpoint = runtime.identify().await?.endpoint;
-        let socket = endpoint.strip_prefix("unix://").unwrap_or(&endpoint);
-        let raw = Raw::connect(Path::new(socket), available.dialect).await?;
-        let ports: Vec<PortMapping> = vec![PORT.to_string().parse()?];
-        let request = UpRequest {
-            application: Some(Requested {
-                image: Some(ImageRequest::Name(IMAGE.to_owned())),
-                spec: ContainerSpec {
-                    command: Some(COMMAND.map(str::to_owned).into()),
-                    ..ContainerSpec::default()
-                },
-                ports,
-                readiness: Some(Readiness::of(Check::Tcp { port: PORT })),
-            }),
-            recreate: false,
-        };
+        let request = application(BUSYBOX.name, spec, Check::Tcp { port: PORT })?;
         environment.up(&request).await?;
         Ok(Self {
             environment,
-            raw,
+            raw: raw.context("it has no daemon to compare with")?,
             runtime,
             imported,
             _home: home,
@@ -163,18 +142,14 @@ impl Fixture {
 
     /// Runs the same application by bare calls.
     pub async fn run_raw(&mut self, name: &str) -> Result<()> {
-        self.raw.run(name, IMAGE, &COMMAND).await
+        self.raw.run(name, BUSYBOX.name, &COMMAND).await
     }
 
     /// Brings it down and removes all of it.
     pub async fn down(self) -> Result<()> {
-        let purge = DownRequest {
-            save: false,
-            purge: true,
-        };
-        self.environment.down(purge).await?;
+        purge(&self.environment).await?;
         if self.imported {
-            self.runtime.remove_image(IMAGE).await?;
+            self.runtime.remove_image(BUSYBOX.name).await?;
         }
         Ok(())
     }

@@ -55,6 +55,7 @@ impl Raw {
         Ok(Self { sender, dialect })
     }
 
+    /// One call; the answer's JSON, if it is one.
     async fn call(&mut self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
         let request = Request::builder()
             .method(&method)
@@ -103,6 +104,25 @@ impl Raw {
         self.call(Method::GET, &path, None).await.map(drop)
     }
 
+    /// Commits a container, paused, and nothing else.
+    pub async fn commit_alone(
+        &mut self,
+        container: &str,
+        repository: &str,
+        tag: &str,
+    ) -> Result<()> {
+        let path = format!("/commit?container={container}&repo={repository}&tag={tag}&pause=true");
+        let body = Some(json!({}));
+        self.call(Method::POST, &path, body).await.map(drop)
+    }
+
+    /// The size of an image with all its layers, in bytes.
+    pub async fn image_size(&mut self, name: &str) -> Result<u64> {
+        let path = format!("/images/{name}/json");
+        let found = self.call(Method::GET, &path, None).await?;
+        found["Size"].as_u64().context("the image has no size")
+    }
+
     /// Removes an image.
     pub async fn remove_image(&mut self, name: &str) -> Result<()> {
         let path = format!("/images/{name}");
@@ -124,11 +144,9 @@ impl Raw {
             ),
             true => (
                 "/containers/create".to_owned(),
-                // The defaults may lie above our own hard limits.
-                json!({ "name": name, "image": image, "command": command, "r_limits": [
-                    { "type": "NOFILE", "soft": 1024, "hard": 1024 },
-                    { "type": "NPROC", "soft": 1024, "hard": 1024 },
-                ]}),
+                json!({
+                    "name": name, "image": image, "command": command, "r_limits": limits(),
+                }),
             ),
         };
         self.call(Method::POST, &path, Some(body)).await?;
@@ -145,6 +163,49 @@ impl Raw {
         bail!("{name} does not answer on {address}")
     }
 
+    /// Creates a container with the image's own command and [`PORT`] published at an address, and
+    /// starts it.
+    pub async fn run_published(
+        &mut self,
+        name: &str,
+        image: &str,
+        address: SocketAddr,
+    ) -> Result<()> {
+        let (ip, port) = (address.ip().to_string(), address.port());
+        let (path, body) = match self.dialect.libpod {
+            false => (
+                format!("/containers/create?name={name}"),
+                json!({
+                    "Image": image,
+                    "ExposedPorts": { format!("{PORT}/tcp"): {} },
+                    "HostConfig": { "PortBindings": {
+                        format!("{PORT}/tcp"): [{ "HostIp": ip, "HostPort": port.to_string() }],
+                    }},
+                }),
+            ),
+            true => (
+                "/containers/create".to_owned(),
+                json!({
+                    "name": name,
+                    "image": image,
+                    "portmappings": [{
+                        "host_ip": ip, "host_port": port, "container_port": PORT, "protocol": "tcp",
+                    }],
+                    "r_limits": limits(),
+                }),
+            ),
+        };
+        self.call(Method::POST, &path, Some(body)).await?;
+        let path = format!("/containers/{name}/start");
+        self.call(Method::POST, &path, None).await.map(drop)
+    }
+
+    /// Removes a container by force, as the daemon does it by itself.
+    pub async fn remove_by_force(&mut self, container: &str) -> Result<()> {
+        let path = format!("/containers/{container}?force=true&v=true");
+        self.call(Method::DELETE, &path, None).await.map(drop)
+    }
+
     /// Kills and removes a container.
     pub async fn remove(&mut self, container: &str) -> Result<()> {
         let more = if self.dialect.libpod {
@@ -155,6 +216,14 @@ impl Raw {
         let path = format!("/containers/{container}?force=true&v=true{more}");
         self.call(Method::DELETE, &path, None).await.map(drop)
     }
+}
+
+/// Limits for libpod, whose defaults may lie above our own hard limits.
+fn limits() -> Value {
+    json!([
+        { "type": "NOFILE", "soft": 1024, "hard": 1024 },
+        { "type": "NPROC", "soft": 1024, "hard": 1024 },
+    ])
 }
 
 /// The container's own address.

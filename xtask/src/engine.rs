@@ -105,6 +105,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Gives an image a further name.
+    pub(crate) fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<()> {
+        let path = format!("/images/{image}/tag?repo={}&tag={tag}", escape(repository));
+        let answer = self.call(Method::POST, &path, vec![])?;
+        match answer.status {
+            200 | 201 => Ok(()),
+            _ => Err(self.refusal(&answer, &format!("name image {image} {repository}:{tag}"))),
+        }
+    }
+
     /// Removes an image, if it is there.
     pub(crate) fn remove_image(&self, name: &str) -> Result<()> {
         let answer = self.call(

@@ -1,6 +1,7 @@
-//! Set-up, daemons, images, tests, demonstration and proof of the workspace, as `cargo xtask COMMAND`.
+//! Set-up, daemons, images, tests, demonstration, proof and comparison of the workspace, as `cargo xtask COMMAND`.
 
 mod census;
+mod compare;
 mod daemons;
 mod demo;
 mod engine;
@@ -39,6 +40,10 @@ enum Command {
     Prove(prove::Args),
     #[command(name = prove::ENCLOSED, hide = true)]
     ProveEnclosed(prove::Enclosed),
+    /// Time snapshot, step and restore on every runtime and in the naive way, and make a report.
+    Compare(compare::Args),
+    #[command(name = compare::GUARD, hide = true)]
+    CompareGuard(compare::Task),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +55,8 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run_command(&args),
         Command::Prove(args) => prove::run_command(&args),
         Command::ProveEnclosed(task) => prove::run_enclosed(&task),
+        Command::Compare(args) => compare::run_command(&args),
+        Command::CompareGuard(task) => compare::run_guard(&task),
         Command::Daemons(command) => daemons::run_command(&command),
     };
     match result {

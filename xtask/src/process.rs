@@ -94,6 +94,16 @@ pub(crate) fn retry<T>(attempts: u32, mut action: impl FnMut() -> Result<T>) -> 
     }
 }
 
+/// Where this program is. A build meanwhile may have put another in its place, of the same sources:
+/// the kernel then adds a remark to the path (proc(5), `/proc/PID/exe`).
+pub(crate) fn this_program() -> Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    let name = path.as_os_str().to_string_lossy();
+    Ok(name
+        .strip_suffix(" (deleted)")
+        .map_or(path.clone(), PathBuf::from))
+}
+
 /// Whether this process may administer the machine.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()

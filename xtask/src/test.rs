@@ -21,8 +21,11 @@ use crate::tidy::tidy;
 /// The volume that the conformance suite mounts: it cannot remove it through the contract.
 const SUITE_VOLUME: &str = "statefork-conformance";
 
-/// What only tests have: the points at which they end a command.
-const FEATURES: [&str; 2] = ["--features", "statefork-cli/crash-points"];
+/// What only tests have: the points at which they end a command, and the delays that they look for.
+const FEATURES: [&str; 2] = [
+    "--features",
+    "statefork-cli/crash-points,statefork-benches/delay",
+];
 /// How many rounds of the proof.
 const ROUNDS: u32 = 5;
 /// What they are drawn from: the same each time, so that a change is judged by what it changes.

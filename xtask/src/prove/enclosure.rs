@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::daemons::identity::Identity;
 use crate::interrupt::{self, Heed};
-use crate::process::{command, is_root};
+use crate::process::{command, is_root, this_program};
 
 /// Prepares the namespaces and runs a program in them. `/run` and `/dev/shm` hold what two sets of
 /// daemons would otherwise share. The folder becomes a mount, so that the mounts below it can be
@@ -95,16 +95,6 @@ pub(super) fn end_containers() -> Result<()> {
 
 /// The control groups of a process: of each controller of version 1, and of version 2, which may be
 /// the whole or beside the others (cgroups(7)).
-/// Where this program is. A build meanwhile may have put another in its place, of the same sources:
-/// the kernel then adds a remark to the path (proc(5), `/proc/PID/exe`).
-fn this_program() -> Result<PathBuf> {
-    let path = std::env::current_exe()?;
-    let name = path.as_os_str().to_string_lossy();
-    Ok(name
-        .strip_suffix(" (deleted)")
-        .map_or(path.clone(), PathBuf::from))
-}
-
 fn groups(process: &str) -> BTreeSet<PathBuf> {
     let listed = fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap_or_default();
     let mut groups = BTreeSet::new();

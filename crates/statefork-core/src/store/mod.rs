@@ -1,7 +1,7 @@
 //! The store: one SQLite database per home, which every command opens anew.
 //!
 //! Write-ahead log and `synchronous=FULL`: what a transaction has committed survives the loss of
-//! power. Calls block for a fraction of a millisecond; they are made directly from async code.
+//! power, but for the end of an operation, which is not waited for. Calls block for a fraction of a millisecond; they are made directly from async code.
 
 mod branch;
 mod environment;
@@ -144,12 +144,29 @@ impl Store {
 
     /// Runs `work` in one transaction that takes the write lock at its begin.
     fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
-        let mut connection = self.lock();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let output = work(&transaction)?;
-        transaction.commit()?;
-        Ok(output)
+        transact(&mut self.lock(), work)
     }
+
+    /// The same without waiting for the disk: what it commits survives the end of the process, and
+    /// the loss of power once a later transaction has been waited for. Their order is kept.
+    fn write_without_sync<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        // Held throughout, so that nobody else's transaction is not waited for.
+        let mut connection = self.lock();
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        let output = transact(&mut connection, work);
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        output
+    }
+}
+
+fn transact<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T>,
+) -> Result<T> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let output = work(&transaction)?;
+    transaction.commit()?;
+    Ok(output)
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {

@@ -93,8 +93,11 @@ impl Store {
 
     /// Records how an operation ended. With the outcome `running` it did not end: it has no process
     /// any more, and is one of the [`dead`](Self::dead).
+    ///
+    /// The end is not waited for on the disk: until the next transaction that is, a loss of power
+    /// takes it away, and the operation is recovered like one whose process died before its end.
     pub(crate) fn finish_operation(&self, seq: i64, end: &Finished<'_>) -> Result<()> {
-        self.finish_with(seq, end, |_| Ok(()))
+        self.write_without_sync(|transaction| record_end(transaction, seq, end))
     }
 
     /// Records how an operation ended in one transaction with the change that it makes.
@@ -106,26 +109,7 @@ impl Store {
     ) -> Result<()> {
         self.write(|transaction| {
             change(transaction)?;
-            transaction
-                .prepare_cached(
-                    "UPDATE operations SET outcome = ?2, error = ?3, duration = ?4, usable = ?5,
-                         process = iif(?2 = 'running', ?6, process)
-                     WHERE seq = ?1",
-                )?
-                .execute((
-                    seq,
-                    end.outcome.as_str(),
-                    end.error,
-                    micros(end.duration),
-                    end.usable.map(micros),
-                    to_json(&ProcessIdentity::nobody())?,
-                ))?;
-            let mut insert =
-                transaction.prepare_cached("INSERT INTO phases VALUES (?1, ?2, ?3, ?4)")?;
-            for (position, (phase, took)) in end.phases.iter().enumerate() {
-                insert.execute((seq, position as i64, phase.as_str(), micros(*took)))?;
-            }
-            Ok(())
+            record_end(transaction, seq, end)
         })
     }
 
@@ -382,6 +366,29 @@ impl Store {
         )?;
         Ok(())
     }
+}
+
+/// Writes how an operation ended.
+fn record_end(transaction: &Transaction<'_>, seq: i64, end: &Finished<'_>) -> Result<()> {
+    transaction
+        .prepare_cached(
+            "UPDATE operations SET outcome = ?2, error = ?3, duration = ?4, usable = ?5,
+                 process = iif(?2 = 'running', ?6, process)
+             WHERE seq = ?1",
+        )?
+        .execute((
+            seq,
+            end.outcome.as_str(),
+            end.error,
+            micros(end.duration),
+            end.usable.map(micros),
+            to_json(&ProcessIdentity::nobody())?,
+        ))?;
+    let mut insert = transaction.prepare_cached("INSERT INTO phases VALUES (?1, ?2, ?3, ?4)")?;
+    for (position, (phase, took)) in end.phases.iter().enumerate() {
+        insert.execute((seq, position as i64, phase.as_str(), micros(*took)))?;
+    }
+    Ok(())
 }
 
 fn read_objects(mut rows: Rows<'_>) -> Result<Vec<(ObjectType, ObjectId)>> {

@@ -303,3 +303,27 @@ fn a_store_of_the_former_version_is_upgraded() {
         assert_eq!(super::version(&connection).unwrap(), 2);
     }
 }
+
+#[test]
+fn only_the_end_of_an_operation_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store.sqlite")).unwrap();
+    let level = || -> i64 {
+        let connection = store.lock();
+        connection
+            .pragma_query_value(None, "synchronous", |row| row.get(0))
+            .unwrap()
+    };
+    const NORMAL: i64 = 1;
+    const FULL: i64 = 2;
+    assert_eq!(level(), FULL);
+    let within = store.write_without_sync(|transaction| {
+        Ok(transaction.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))?)
+    });
+    assert_eq!(within.unwrap(), NORMAL);
+    assert_eq!(level(), FULL);
+    let failed: crate::error::Result<()> =
+        store.write_without_sync(|_| Err(super::damaged("a record", "on purpose")));
+    assert!(failed.is_err());
+    assert_eq!(level(), FULL, "also after a failure");
+}
