@@ -11,13 +11,14 @@ use statefork_runtime::{
     Adoption, BuildRequest, ByteStream, Capabilities, Capture, CaptureRequest, Captured, Captures,
     Change, Container, ContainerId, Containers, Exec, ExecRequest, FlattenRequest, Found, HomeId,
     Image, ImageId, Images, LaunchRequest, LogRequest, ObjectId, OutputStream, Phase, Phases,
-    PrepareRequest, Runtime, RuntimeIdentity,
+    PrepareRequest, RebaseRequest, Runtime, RuntimeIdentity,
 };
 
 /// The phases that can be slowed down: those in which the runtime is called.
-const PHASES: [Phase; 6] = [
+const PHASES: [Phase; 7] = [
     Phase::Capture,
     Phase::Flatten,
+    Phase::Rebase,
     Phase::Stop,
     Phase::Create,
     Phase::Start,
@@ -201,6 +202,15 @@ impl Captures for DelayedRuntime {
     ) -> contract::Result<Captured> {
         self.within(Phase::Flatten).await;
         self.inner.flatten(capture, request).await
+    }
+
+    async fn rebase(
+        &self,
+        capture: &Capture,
+        request: &RebaseRequest,
+    ) -> contract::Result<Captured> {
+        self.within(Phase::Rebase).await;
+        self.inner.rebase(capture, request).await
     }
 
     async fn verify_capture(&self, capture: &Capture) -> contract::Result<bool> {
