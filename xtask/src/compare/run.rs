@@ -11,9 +11,10 @@ use anyhow::{Context, Result, bail};
 use cargo_metadata::Message;
 use serde::Serialize;
 
-use super::cells::{Cell, Extent};
+use super::cells::{Cell, Extent, Operation};
 use super::delay::Delay;
 use super::guard::{PLAN, Task};
+use super::samples::cell;
 use crate::daemons::{Kind, Layout};
 use crate::image::workspace;
 use crate::interrupt::{self, Heed};
@@ -113,9 +114,13 @@ impl Setting<'_> {
     pub(super) fn run(&self) -> Result<String> {
         let samples = self.task.folder.join("samples.jsonl");
         let log = File::create(self.log)?;
-        let tools = self.task.runtime.len() * 2;
-        let each = self.extent.cells.len() * self.extent.samples * tools;
-        let progress = Progress::new(&samples, each * self.extent.rounds);
+        let each = self.extent.rounds * self.extent.samples * self.task.runtime.len() * 2;
+        let progress = Progress {
+            samples: samples.clone(),
+            all: each * self.extent.cells.len(),
+            work: each as f64 * self.extent.cells.iter().map(work).sum::<f64>(),
+            begun: Instant::now(),
+        };
         for round in 0..self.extent.rounds {
             println!("  round {} of {}", round + 1, self.extent.rounds);
             self.round(round, &samples, &log, &progress)
@@ -167,33 +172,37 @@ impl Setting<'_> {
     }
 }
 
+/// How long an operation takes with everything around it, in proportion to a snapshot: where a container
+/// is made anew, the application starts, and so it does again when that is undone.
+fn work(cell: &Cell) -> f64 {
+    match cell.operation {
+        Operation::Snapshot => 1.0,
+        Operation::Step => 6.0,
+        Operation::Restore => 3.0,
+    }
+}
+
 /// How far the benchmark is, by the samples that it has written.
 struct Progress {
     samples: PathBuf,
+    /// How many operations there are to measure, and how much work they all are.
     all: usize,
+    work: f64,
     begun: Instant,
 }
 
 impl Progress {
-    fn new(samples: &Path, all: usize) -> Self {
-        Self {
-            samples: samples.to_owned(),
-            all,
-            begun: Instant::now(),
-        }
-    }
-
     /// Says it whenever there are more, while something is done.
     fn during<T>(&self, action: impl FnOnce() -> T) -> T {
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
-                let mut shown = self.done();
+                let mut shown = self.done().0;
                 while !over.load(Ordering::Relaxed) {
                     thread::sleep(LOOK);
-                    let done = self.done();
+                    let (done, work) = self.done();
                     if done > shown {
-                        println!("  {}", self.shown(done));
+                        println!("  {}", self.shown(done, work));
                         shown = done;
                     }
                 }
@@ -204,15 +213,16 @@ impl Progress {
         })
     }
 
-    fn done(&self) -> usize {
+    /// How many operations were measured, and how much work they were.
+    fn done(&self) -> (usize, f64) {
         let text = fs::read_to_string(&self.samples).unwrap_or_default();
-        let is_sample = |line: &&str| line.contains("\"record\":\"sample\"");
-        text.lines().filter(is_sample).count()
+        let cells: Vec<Cell> = text.lines().filter_map(cell).collect();
+        (cells.len(), cells.iter().map(work).sum())
     }
 
-    fn shown(&self, done: usize) -> String {
+    fn shown(&self, done: usize, work: f64) -> String {
         let passed = self.begun.elapsed().as_secs_f64();
-        let left = passed / done as f64 * self.all.saturating_sub(done) as f64;
+        let left = passed / work * (self.work - work).max(0.0);
         format!(
             "{done} of {} operations measured after {passed:.0} s, about {left:.0} s to go",
             self.all

@@ -64,6 +64,14 @@ impl std::fmt::Display for Tool {
     }
 }
 
+/// The cell of a line that is a sample; of one that is still being written, nothing.
+pub(super) fn cell(line: &str) -> Option<Cell> {
+    match serde_json::from_str(line).ok()? {
+        Record::Sample(line) => Some(line.cell),
+        Record::Runtime { .. } | Record::Skipped { .. } => None,
+    }
+}
+
 /// All lines of a comparison.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Samples {
@@ -117,6 +125,7 @@ mod tests {
     #[test]
     fn lines_are_sorted_by_cell_and_tool() {
         let samples = Samples::read(LINES).unwrap();
+        assert_eq!(LINES.lines().filter_map(cell).count(), 2);
         assert_eq!(samples.versions["docker"], "20.10");
         assert_eq!(samples.skipped["podman"], "reach Podman");
         let (cell, tools) = samples.cells.first_key_value().unwrap();

@@ -58,7 +58,7 @@ pub(super) fn rows(id: &str, title: &str, rows: &[Row<'_>]) -> String {
     while tick <= end + step / 2.0 {
         let (at, bottom) = (x(tick), height - AXIS);
         let anchor = match tick {
-            tick if tick == 0.0 => "start",
+            0.0 => "start",
             tick if tick + step > end + step / 2.0 => "end",
             _ => "middle",
         };
