@@ -41,8 +41,8 @@ impl Processes {
         freezer::is_frozen(self.pid, &self.id).ok().flatten()
     }
 
-    fn freeze(&self) -> Result<()> {
-        let frozen = freezer::freeze(self.pid, &self.id);
+    async fn freeze(&self) -> Result<()> {
+        let frozen = freezer::freeze(self.pid, &self.id).await;
         frozen.map_err(|error| self.error("freeze", &error))
     }
 
@@ -131,7 +131,7 @@ impl DockerRuntime {
             (ContainerState::Running, Some(true)) => processes.thaw()?,
             (ContainerState::Paused, Some(false)) => {
                 // The daemon thaws only what is frozen.
-                processes.freeze()?;
+                processes.freeze().await?;
                 let docker = self.client.docker()?;
                 let call = docker.unpause_container(processes.id.as_str());
                 if let Err(failure) = self.client.bounded("unpause the container", call).await {

@@ -6,17 +6,36 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::ContainerId;
 
 /// The error of a process that ended while a file of its was open (errno(3)).
 const ESRCH: i32 = 3;
 
+/// How often a freeze is tried.
+const ATTEMPTS: u32 = 100;
+/// How often it is looked whether one is done.
+const LOOKS: u32 = 10;
+/// Between two looks, and how long what could not be frozen runs before the next attempt.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// Where a container's freezer is, and what is in the file in either state.
 struct Freezer {
     file: PathBuf,
     frozen: &'static str,
     thawed: &'static str,
+    /// What is in which file beside it once all processes are frozen.
+    done: (&'static str, &'static str),
+}
+
+impl Freezer {
+    /// Whether a freeze that was asked for is done.
+    fn is_done(&self) -> io::Result<bool> {
+        let (file, line) = self.done;
+        let said = std::fs::read_to_string(self.file.with_file_name(file))?;
+        Ok(said.lines().any(|said| said == line))
+    }
 }
 
 /// Whether a container is frozen. `pid` is a process of it, `container` its full id.
@@ -35,12 +54,27 @@ pub fn is_frozen(pid: u32, container: &ContainerId) -> io::Result<Option<bool>> 
     })
 }
 
-/// Freezes a container; nothing where [`is_frozen`] cannot tell.
-pub fn freeze(pid: u32, container: &ContainerId) -> io::Result<()> {
-    match of(pid, container)? {
-        Some(freezer) => std::fs::write(&freezer.file, freezer.frozen),
-        None => Ok(()),
+/// Freezes a container and waits until it is frozen; nothing where [`is_frozen`] cannot tell.
+///
+/// A process that is amid `execve` waits for its other threads, which may be frozen before they could
+/// end: it is then thawed for a moment and tried again. After an error, which is `TimedOut` where that
+/// never succeeds, the container runs.
+pub async fn freeze(pid: u32, container: &ContainerId) -> io::Result<()> {
+    let Some(freezer) = of(pid, container)? else {
+        return Ok(());
+    };
+    for _ in 0..ATTEMPTS {
+        std::fs::write(&freezer.file, freezer.frozen)?;
+        for _ in 0..LOOKS {
+            if freezer.is_done()? {
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        std::fs::write(&freezer.file, freezer.thawed)?;
+        tokio::time::sleep(PAUSE).await;
     }
+    Err(io::ErrorKind::TimedOut.into())
 }
 
 /// Thaws a container; nothing where [`is_frozen`] cannot tell.
@@ -83,11 +117,13 @@ fn freezers(cgroups: &str, container: &ContainerId) -> Vec<Freezer> {
                 file: format!("/sys/fs/cgroup/freezer{path}/freezer.state").into(),
                 frozen: "FROZEN",
                 thawed: "THAWED",
+                done: ("freezer.state", "FROZEN"),
             }),
             "" => Some(Freezer {
                 file: format!("/sys/fs/cgroup{path}/cgroup.freeze").into(),
                 frozen: "1",
                 thawed: "0",
+                done: ("cgroup.events", "frozen 1"),
             }),
             _ => None,
         }

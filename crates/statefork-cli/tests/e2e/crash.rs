@@ -90,6 +90,7 @@ pub(crate) fn of_branch_rm(world: World) {
 pub(crate) fn of_try(world: World) {
     let operation = Operation {
         command: &["try", "--", "sh", "-c", "echo lost > /other; exit 7"],
+        before: |world| drop(world.sh("rm -f /other")),
         code: 7,
         ..STEADY
     };
@@ -137,6 +138,13 @@ fn cut_off_everywhere(world: &World, operation: &Operation) {
         };
         let told = told(&next, &place);
         answers(app, &place);
+        if operation.command[0] == "try" && told == Told::Finished {
+            let is_kept = world.run(&["exec", "--", "test", "-e", "/other"]).code == 0;
+            let says_so = next
+                .stderr
+                .contains("what the tried command has changed stays");
+            assert!(says_so || !is_kept, "{place}: {}", next.stderr);
+        }
         if operation.runs_on {
             world.ok(&["tag", "-d", &after_tag]);
         }

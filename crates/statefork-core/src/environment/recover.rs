@@ -12,7 +12,7 @@ use statefork_runtime::{ContainerState, ObjectId, ObjectType};
 use super::Environment;
 use crate::error::Result;
 use crate::model::{Branch, OperationKind, Outcome};
-use crate::store::{Dead, EnvironmentRecord};
+use crate::store::{Dead, EnvironmentRecord, Untold};
 
 /// What the lock's holder is said to be doing while it recovers only.
 const RECOVERING: &str = "recover";
@@ -288,16 +288,42 @@ impl Environment {
     /// Tells what was recovered since somebody was last told, by this process or by the worker of
     /// a shim, whom nobody hears.
     pub(super) fn tell_recovered(&self) -> Result<()> {
-        for (seq, kind, outcome) in self.store().untold(&self.name, self.runtime.name())? {
+        for untold in self.store().untold(&self.name, self.runtime.name())? {
+            let (seq, kind) = (untold.seq, &untold.kind);
             if !self.store().set_told(seq)? {
                 continue;
             }
-            let what = match outcome {
+            let what = match untold.outcome {
                 Outcome::Recovered => "finished",
                 _ => "undone",
             };
             self.observer().notice(&format!(
                 "{kind} (operation {seq}) was cut off; it is {what} now"
+            ));
+            self.tell_what_stays(&untold)?;
+        }
+        Ok(())
+    }
+
+    /// Whoever tried a command wants to know whether its changes are still there: how it ended is
+    /// not known where nobody came to go back.
+    fn tell_what_stays(&self, untold: &Untold) -> Result<()> {
+        let (Outcome::Recovered, Some(branch), Some(target)) =
+            (untold.outcome, &untold.branch, &untold.target)
+        else {
+            return Ok(());
+        };
+        let record = self.store().environment(&self.name, self.runtime.name())?;
+        let Some(record) = record.filter(|_| untold.kind == OperationKind::Try.as_str()) else {
+            return Ok(());
+        };
+        let branch = self.store().branch(record.number, branch)?;
+        let went_back = branch
+            .and_then(|branch| branch.container)
+            .is_some_and(|live| live.origin.as_str() == target);
+        if !went_back {
+            self.observer().notice(&format!(
+                "what the tried command has changed stays; snapshot {target} is from before it"
             ));
         }
         Ok(())

@@ -24,7 +24,7 @@ use crate::error::{CoreError, Result};
 use crate::process::ProcessIdentity;
 
 pub(crate) use environment::EnvironmentRecord;
-pub(crate) use operation::{Dead, Finished, NewOperation};
+pub(crate) use operation::{Dead, Finished, NewOperation, Untold};
 pub(crate) use snapshot::NewSnapshot;
 pub(crate) use superseded::Flattened;
 

@@ -46,6 +46,16 @@ pub(crate) struct Dead {
     pub(crate) objects: Vec<(ObjectType, ObjectId)>,
 }
 
+/// An operation that another process finished or undid.
+#[derive(Clone, Debug)]
+pub(crate) struct Untold {
+    pub(crate) seq: i64,
+    pub(crate) kind: String,
+    pub(crate) outcome: Outcome,
+    pub(crate) branch: Option<String>,
+    pub(crate) target: Option<String>,
+}
+
 /// A flattening that runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Flattening {
@@ -250,14 +260,10 @@ impl Store {
 
     /// Operations that another process finished or undid and of which nobody has been told, the
     /// oldest first.
-    pub(crate) fn untold(
-        &self,
-        environment: &str,
-        runtime: &str,
-    ) -> Result<Vec<(i64, String, Outcome)>> {
+    pub(crate) fn untold(&self, environment: &str, runtime: &str) -> Result<Vec<Untold>> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(
-            "SELECT seq, kind, outcome FROM operations
+            "SELECT seq, kind, outcome, branch, target FROM operations
              WHERE untold = 1 AND environment = ?1 AND runtime = ?2 ORDER BY seq",
         )?;
         let mut rows = statement.query((environment, runtime))?;
@@ -267,7 +273,13 @@ impl Store {
             let outcome: String = row.get(2)?;
             let outcome = Outcome::parse(&outcome)
                 .ok_or_else(|| damaged(format!("operation {seq}"), "unknown outcome"))?;
-            untold.push((seq, row.get(1)?, outcome));
+            untold.push(Untold {
+                seq,
+                kind: row.get(1)?,
+                outcome,
+                branch: row.get(3)?,
+                target: row.get(4)?,
+            });
         }
         Ok(untold)
     }

@@ -27,7 +27,7 @@ impl Mistake {
                 f.docker.pause(&container.id).await?;
                 freezer::thaw(pid, &container.id)?;
             }
-            Self::Running => freezer::freeze(pid, &container.id)?,
+            Self::Running => freezer::freeze(pid, &container.id).await?,
         }
         Ok(())
     }
