@@ -1,7 +1,8 @@
 //! The store: one SQLite database per home, which every command opens anew.
 //!
 //! Write-ahead log and `synchronous=FULL`: what a transaction has committed survives the loss of
-//! power, but for the end of an operation, which is not waited for. Calls block for a fraction of a millisecond; they are made directly from async code.
+//! power, but for the end of an operation, which is not waited for. Calls block for a fraction of a
+//! millisecond; they are made directly from async code.
 
 mod branch;
 mod environment;
