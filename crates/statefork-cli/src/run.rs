@@ -47,13 +47,7 @@ fn run_arguments(arguments: Arguments) -> u8 {
     match command {
         Some(TopCommand::Command(command)) => run_command(&runtime, &session, &command),
         Some(TopCommand::Worker(worker)) => {
-            // Of a home that was removed meanwhile nothing is to be done, least of all made anew.
-            let is_there = session.config().map(|config| config.home.exists());
-            let outcome = match is_there {
-                Ok(true) => with_call(&runtime, &session, async |call| worker.run(call).await),
-                Ok(false) => Ok(()),
-                Err(failure) => Err(failure),
-            };
+            let outcome = with_call(&runtime, &session, async |call| worker.run(call).await);
             let outcome = outcome.map(|()| exit_code::DONE);
             code_of(&session.output, session.environment_name(), outcome)
         }

@@ -36,6 +36,8 @@ impl Worker {
         match self {
             Self::Recover => recover(call).await,
             Self::Thaw { container } => thaw(call, container).await,
+            // A home that was removed meanwhile must not be made anew.
+            Self::Flatten if !call.session.config()?.home.exists() => Ok(()),
             Self::Flatten => Ok(call.environment()?.environment.flatten().await.map(drop)?),
         }
     }
