@@ -148,9 +148,12 @@ fn checks(args: &Args, cargo: &Cargo<'_>, steps: &mut Steps) -> Result<()> {
         let mut doc = cargo.command(&["doc", "--workspace", "--no-deps"]);
         succeed(doc.env("RUSTDOCFLAGS", "-D warnings"))
     })?;
-    // The binaries too: tests and benchmarks start the helper from beside their own directory.
+    // Everything in one go, since cargo would build what the programs depend on once more for the
+    // tests, which need more of it. The programs too: tests and benchmarks start the helper from
+    // beside their own directory.
     steps.run("build", || {
-        cargo.run(&[&["build", "--workspace", "--bins"][..], &FEATURES].concat())
+        let build = ["build", "--workspace", "--all-targets"];
+        cargo.run(&[&build[..], &FEATURES].concat())
     })?;
     steps.run("tests", || cargo.tests(&[]))?;
     steps.run("documentation tests", || {
