@@ -53,7 +53,8 @@ const TEXTS: &[(Cause, Match, &str)] = &[
     (Cause::NoContainer, Match::Is, "no such exec session"),
     (Cause::NoImage, Match::Is, "image not known"),
     (Cause::NoImage, Match::Is, "no such image"),
-    (Cause::NoLayer, Match::Is, "layer not known"),
+    // Also within what a load says of each format that it tried.
+    (Cause::NoLayer, Match::Contains, "layer not known"),
     (Cause::NoNetwork, Match::Is, "network not found"),
     (Cause::NameTaken, Match::Is, "that name is already in use"),
     (Cause::NameTaken, Match::Is, "container already exists"),
@@ -234,6 +235,16 @@ mod tests {
             ("container state improper", Cause::WrongState),
             ("runc: create failed: OCI runtime error", Cause::OciRuntime),
             ("write /x: no space left on device", Cause::StorageFull),
+            (
+                "payload does not match any of the supported image formats: (docker-archive: \
+                 trying to reuse blob sha256:77 at destination: locating layer for blob \
+                 \"sha256:2e\": layer not known) [Invalid]",
+                Cause::NoLayer,
+            ),
+            (
+                "payload does not match any of the supported image formats",
+                Cause::NoArchive,
+            ),
             ("something else", Cause::Other),
         ] {
             assert_eq!(Cause::read(text), cause, "{text}");

@@ -4,10 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
-use hyper::Method;
 use podman_api::models::ImageData;
 use podman_api::opts::ImageTagOpts;
-use serde::Deserialize;
 use statefork_runtime::{
     BuildRequest, ByteStream, EnvVar, Image, ImageConfig, ImageId, Images, ObjectKind,
     PrepareRequest, Result, RuntimeError,
@@ -16,18 +14,11 @@ use statefork_runtime::{
 use crate::PodmanRuntime;
 use crate::cause::{self, Cause};
 use crate::describe::port_of;
+use crate::load::NotLoaded;
 use crate::name::ImageName;
-use crate::raw::Payload;
 
 const IMPORT: &str = "import an image";
 const REMOVE: &str = "remove an image";
-
-/// The answer to `images/load`.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Loaded {
-    names: Vec<String>,
-}
 
 #[async_trait]
 impl Images for PodmanRuntime {
@@ -56,19 +47,13 @@ impl Images for PodmanRuntime {
             what: "image archive".into(),
             reason,
         };
-        let (archive, failure) = watched(archive);
-        // As long as the archive's source takes, so without a limit.
-        let load = self
-            .client
-            .raw
-            .json::<Loaded>(Method::POST, "/images/load", Payload::Tar(archive))
-            .await;
-        if let Some(reason) = failure.get() {
-            return Err(invalid(reason.clone()));
-        }
-        let loaded = load.map_err(|fault| match fault.cause() {
-            Cause::NoArchive => invalid(cause::no_archive(&fault.message())),
-            _ => self.client.error(IMPORT, fault),
+        let loaded = self.load(archive).await.map_err(|error| match error {
+            NotLoaded::Source(error) => invalid(error.to_string()),
+            NotLoaded::Kept(error) => Self::not_kept(IMPORT, &error),
+            NotLoaded::Refused(fault) => match fault.cause() {
+                Cause::NoArchive => invalid(cause::no_archive(&fault.message())),
+                _ => self.client.error(IMPORT, fault),
+            },
         })?;
         // The answer has names only.
         let name = loaded

@@ -31,6 +31,7 @@ mod flatten;
 mod frames;
 mod images;
 mod launch;
+mod load;
 mod made;
 mod name;
 mod obstacles;

@@ -16,6 +16,7 @@ use crate::captures::{Stored, lost};
 use crate::cause::Cause;
 use crate::fault::Fault;
 use crate::flatten::history;
+use crate::load::NotLoaded;
 use crate::name::ImageName;
 use crate::raw::{Payload, encode};
 use crate::rewrite::{self, Draft};
@@ -102,14 +103,12 @@ impl PodmanRuntime {
         archive: ByteStream,
         count: usize,
     ) -> Result<u64> {
-        // As long as the archive takes, so without a limit.
-        let raw = &self.client.raw;
-        let loaded = raw
-            .send(Method::POST, "/images/load", Payload::Tar(archive))
-            .await;
-        let size = match loaded {
+        let size = match self.load(archive).await {
             Ok(_) => self.upper_layer_bytes(id, count).await,
-            Err(fault) => Err(self.client.error(op, fault)),
+            Err(NotLoaded::Refused(fault)) => Err(self.client.error(op, fault)),
+            Err(NotLoaded::Source(error) | NotLoaded::Kept(error)) => {
+                Err(Self::not_kept(op, &error))
+            }
         };
         match size {
             Ok(size) => Ok(size),

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use statefork_podman::PodmanRuntime;
 use statefork_runtime::{
     Capture, CaptureRequest, Captures, Container, ContainerSpec, Containers, EnvVar, ErrorKind,
-    ImageId, Images, Labels, LaunchRequest, LogRequest, Phases, RuntimeOptions,
+    ImageId, Images, Labels, LaunchRequest, LogRequest, Phases, RuntimeOptions, freezer,
 };
 
 /// The files of the test image (`cargo xtask image`) as layers of their own.
@@ -324,27 +324,6 @@ async fn a_line_that_was_written_in_pieces_is_whole_among_the_last_ones() {
     runtime.remove_image(&base).await.unwrap();
 }
 
-/// The kernel's freezer of a container: its file, and what it holds while frozen and while not.
-fn freezer(pid: u32) -> (PathBuf, &'static str, &'static str) {
-    let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    let of = |controller: &str| {
-        let mut lines = cgroups.lines().filter_map(|line| line.split_once(':'));
-        let path = lines.find_map(|(_, line)| line.strip_prefix(controller));
-        path.and_then(|path| path.strip_prefix(':'))
-    };
-    match (of("freezer"), of("")) {
-        (Some(path), _) => {
-            let file = format!("/sys/fs/cgroup/freezer{path}/freezer.state");
-            (file.into(), "FROZEN", "THAWED")
-        }
-        (None, Some(path)) => {
-            let file = format!("/sys/fs/cgroup{path}/cgroup.freeze");
-            (file.into(), "1", "0")
-        }
-        (None, None) => panic!("no freezer: {cgroups}"),
-    }
-}
-
 /// As by a service that was killed before it had written down what it did.
 #[tokio::test]
 async fn what_was_frozen_behind_the_service_s_back_is_thawed() {
@@ -353,13 +332,13 @@ async fn what_was_frozen_behind_the_service_s_back_is_thawed() {
     let image = Archive::busybox().import(&runtime, &[&name]).await;
     let capture = runtime.of_image(&image);
     let container = launch(&runtime, &capture, "frozen", Labels::new(), &[]).await;
-    let (file, frozen, thawed) = freezer(container.pid.unwrap());
-    std::fs::write(&file, frozen).unwrap();
+    let pid = container.pid.unwrap();
+    freezer::freeze(pid, &container.id).await.unwrap();
     let unpaused = runtime.unpause(&container.id).await;
-    let state = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, thawed).unwrap();
+    let frozen = freezer::is_frozen(pid, &container.id).unwrap();
+    freezer::thaw(pid, &container.id).unwrap();
     runtime.remove(&container.id).await.unwrap();
     runtime.remove_image(&name).await.unwrap();
     unpaused.unwrap();
-    assert_eq!(state.trim(), thawed);
+    assert_eq!(frozen, Some(false));
 }
