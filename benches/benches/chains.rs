@@ -2,11 +2,11 @@
 //! behind them, what they waited for, then restores of the first, the middle and the last of them in
 //! turn.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use statefork_benches::{Fixture, Series, available};
 use statefork_core::environment::{RestoreRequest, SnapshotRequest};
-use statefork_core::{Operation, OperationKind, Outcome};
-use statefork_runtime::Phase;
+use statefork_core::{Environment, Operation, OperationKind, Outcome};
+use statefork_runtime::{ExecRequest, Phase};
 
 /// How long the chain gets, and how often each of the three is restored.
 struct Size {
@@ -42,7 +42,8 @@ async fn measure(name: &str, fixture: &Fixture, size: &Size) -> Result<()> {
     let environment = &fixture.environment;
     let mut ids = Vec::new();
     let mut steps = Vec::new();
-    for _ in 0..size.chain {
+    for number in 1..=size.chain {
+        change(environment, number).await?;
         let step = environment.step(&SnapshotRequest::default()).await?;
         ids.push(step.snapshot.id.to_string());
         steps.push(step.timing.duration);
@@ -86,5 +87,23 @@ async fn measure(name: &str, fixture: &Fixture, size: &Size) -> Result<()> {
     let [first, _, last] = &restores;
     let ratio = last.median_ms() / first.median_ms();
     println!("{name} restore, the last to the first | {ratio:.2}");
+    Ok(())
+}
+
+/// Changes a file, outside of the time: Docker adds no layer for a container that changed nothing.
+async fn change(environment: &Environment, number: usize) -> Result<()> {
+    let request = ExecRequest {
+        argv: ["sh", "-c", &format!("echo {number} > /step")]
+            .map(str::to_owned)
+            .into(),
+        ..ExecRequest::default()
+    };
+    let exec = environment.exec(&request).await?;
+    let exit = exec.control.wait().await?;
+    ensure!(
+        exit.code() == 0,
+        "the change before step {number} ended with {}",
+        exit.code()
+    );
     Ok(())
 }
