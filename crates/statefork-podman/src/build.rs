@@ -4,16 +4,17 @@
 //! documents that follows (libpod API, `ImageBuildLibpod`).
 
 use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
 
+use futures_util::{StreamExt, TryStreamExt};
 use http_body_util::BodyExt;
 use hyper::Method;
 use serde::Deserialize;
-use statefork_runtime::{BuildRequest, ImageId, Result, RuntimeError};
+use statefork_runtime::{BuildRequest, ByteStream, ImageId, Result, RuntimeError};
 
 use crate::PodmanRuntime;
 use crate::cause::Cause;
 use crate::fault::Fault;
-use crate::images::watched;
 use crate::name::ImageName;
 use crate::raw::{Payload, query};
 
@@ -78,6 +79,16 @@ impl PodmanRuntime {
             },
         }
     }
+}
+
+/// A stream whose failure can be read afterwards: the service only sees that it broke off.
+fn watched(stream: ByteStream) -> (ByteStream, Arc<OnceLock<String>>) {
+    let failure = Arc::new(OnceLock::new());
+    let seen = Arc::clone(&failure);
+    let stream = stream.inspect_err(move |error| {
+        seen.get_or_init(|| error.to_string());
+    });
+    (stream.boxed(), failure)
 }
 
 /// Reads the stream to its end; the id of the image, which is the last thing said.

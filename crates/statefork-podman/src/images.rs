@@ -1,9 +1,6 @@
 //! Images: look up, import, remove.
 
-use std::sync::{Arc, OnceLock};
-
 use async_trait::async_trait;
-use futures_util::{StreamExt, TryStreamExt};
 use podman_api::models::ImageData;
 use podman_api::opts::ImageTagOpts;
 use statefork_runtime::{
@@ -146,16 +143,6 @@ impl PodmanRuntime {
         }
         Err(first)
     }
-}
-
-/// A stream whose failure can be read afterwards: the service only sees that it broke off.
-pub(crate) fn watched(stream: ByteStream) -> (ByteStream, Arc<OnceLock<String>>) {
-    let failure = Arc::new(OnceLock::new());
-    let seen = Arc::clone(&failure);
-    let stream = stream.inspect_err(move |error| {
-        seen.get_or_init(|| error.to_string());
-    });
-    (stream.boxed(), failure)
 }
 
 /// An image in the contract's words; `None` for an answer without an id.
