@@ -6,6 +6,8 @@
 //! name of its own ([`WAITING`]), which, unlike labels, nothing inherits; each later removal looks
 //! whether one that waits can go.
 
+use std::time::Instant;
+
 use async_trait::async_trait;
 use bollard::models::{ContainerConfig, ContainerInspectResponse, ImageInspect};
 use bollard::query_parameters::{
@@ -237,7 +239,8 @@ impl DockerRuntime {
             pause,
             ..CommitContainerOptions::default()
         };
-        let call = self.request_commit(options, &plan.config);
+        let id = ContainerId::new(container.id.clone().unwrap_or_default());
+        let call = self.request_commit(&id, options, &plan.config);
         let committed = if pause {
             phases.time(Phase::Pause, call).await
         } else {
@@ -251,8 +254,7 @@ impl DockerRuntime {
         let committed = match committed {
             Ok(committed) => committed,
             Err(failure) if failure.status() == Some(404) => {
-                let id = container.id.clone().unwrap_or_default();
-                return Err(containers::not_found(&ContainerId::new(id)));
+                return Err(containers::not_found(&id));
             }
             Err(failure) => {
                 let failed = RuntimeError::from(failure);
@@ -285,13 +287,16 @@ impl DockerRuntime {
         }
     }
 
-    /// Asks for a commit, again where the OCI runtime gave its freeze up.
+    /// Asks for a commit, again where the OCI runtime gave its freeze up, or where containerd's shim
+    /// wrongly takes the container for frozen, until the daemon can be brought to agree with it.
     async fn request_commit(
         &self,
+        container: &ContainerId,
         options: CommitContainerOptions,
         config: &ContainerConfig,
     ) -> Result<String, Failure> {
         let docker = self.client.docker()?;
+        let begun = Instant::now();
         let mut attempt = 1;
         loop {
             let call = docker.commit_container(options.clone(), config.clone());
@@ -299,12 +304,19 @@ impl DockerRuntime {
                 Ok(committed) => return Ok(committed.id),
                 Err(failure) => failure,
             };
-            let given_up = failure.said().is_some_and(message::is_freeze_given_up);
-            if !given_up || attempt == freeze::ATTEMPTS {
+            let said = |words: fn(&str) -> bool| failure.said().is_some_and(words);
+            if said(message::is_freeze_given_up) && attempt < freeze::ATTEMPTS {
+                attempt += 1;
+                tokio::time::sleep(freeze::BETWEEN).await;
+            } else if said(message::is_frozen_already) && begun.elapsed() < freeze::NEWS {
+                tokio::time::sleep(freeze::BETWEEN_LOOKS).await;
+                // A daemon that cannot be asked any more will not commit either.
+                if self.agree(container).await.is_err() {
+                    return Err(failure);
+                }
+            } else {
                 return Err(failure);
             }
-            attempt += 1;
-            tokio::time::sleep(freeze::BETWEEN).await;
         }
     }
 

@@ -5,6 +5,9 @@
 //! says of a frozen container that it runs, and refuses to thaw it; or of one that runs that it is
 //! paused, and commits it without a freeze. So the kernel is asked who is frozen, and where the
 //! daemon says otherwise it is brought to agree.
+//!
+//! Until that news comes the shim alone takes for paused what it has frozen and what we have thawed,
+//! and does not freeze it again. We then freeze it ourselves; the news makes all of them agree.
 
 use std::io;
 use std::time::Duration;
@@ -12,13 +15,18 @@ use std::time::Duration;
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum as Status};
 use statefork_runtime::{ContainerId, ContainerState, Result, RuntimeError, freezer};
 
-use crate::containers::wrong_state;
-use crate::{DockerRuntime, describe};
+use crate::containers::{not_found, wrong_state};
+use crate::{DockerRuntime, describe, message};
 
 /// How often a freeze is tried: runc gives up where processes come and go too fast.
 pub(crate) const ATTEMPTS: u32 = 3;
 /// How long to wait between two attempts.
 pub(crate) const BETWEEN: Duration = Duration::from_millis(50);
+
+/// How long a commit waits for late news: containerd's shims give theirs up after 15 s.
+pub(crate) const NEWS: Duration = Duration::from_secs(20);
+/// How often it is looked whether they have come.
+pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 /// A container by the kernel's names.
 struct Processes {
@@ -86,6 +94,11 @@ impl DockerRuntime {
             };
             match self.state_after(container, &failure).await? {
                 Some(ContainerState::Paused) => break,
+                Some(ContainerState::Running)
+                    if failure.said().is_some_and(message::is_frozen_already) =>
+                {
+                    return self.freeze_by_ourselves(container).await;
+                }
                 Some(ContainerState::Running) if attempt < ATTEMPTS => {
                     self.agree(container).await?;
                     tokio::time::sleep(BETWEEN).await;
@@ -95,6 +108,14 @@ impl DockerRuntime {
             }
         }
         Ok(())
+    }
+
+    async fn freeze_by_ourselves(&self, container: &ContainerId) -> Result<()> {
+        let found = self.look_as_told(container).await?;
+        match found.as_ref().and_then(Processes::of) {
+            Some(processes) => processes.freeze().await,
+            None => Err(not_found(container)),
+        }
     }
 
     pub(crate) async fn thaw(&self, container: &ContainerId) -> Result<()> {

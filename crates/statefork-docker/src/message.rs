@@ -12,6 +12,12 @@ pub(crate) fn is_freeze_given_up(message: &str) -> bool {
     message.contains("unable to freeze")
 }
 
+/// Whether containerd's shim takes the container for frozen already, so that it does not freeze it
+/// (`cannot pause a paused container`; the daemon gives the status of any failure of its own).
+pub(crate) fn is_frozen_already(message: &str) -> bool {
+    message.contains("cannot pause a paused container")
+}
+
 /// Why a process could not be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {

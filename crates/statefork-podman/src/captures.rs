@@ -106,14 +106,11 @@ impl Captures for PodmanRuntime {
         let id = found.id.clone();
         let plan = Plan::new(&found.settings(), &base.config, &request.labels);
 
+        let commit = || self.commit(&id, &name, pauses, &plan);
         let committing = async {
-            let committed = self.commit(&id, &name, pauses, &plan).await;
-            match committed {
-                // An image with a layer of the same content was removed meanwhile, and took it
-                // along; or the OCI runtime gave the freeze up, as processes came and went too fast.
-                Err(fault) if matches!(fault.cause(), Cause::NoLayer | Cause::OciRuntime) => {
-                    self.commit(&id, &name, pauses, &plan).await
-                }
+            match self.freezing(container, &commit).await {
+                // An image with a layer of the same content was removed meanwhile, and took it along.
+                Err(fault) if fault.cause() == Cause::NoLayer => commit().await,
                 committed => committed,
             }
         };

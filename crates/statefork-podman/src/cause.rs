@@ -84,6 +84,8 @@ const TEXTS: &[(Cause, Match, &str)] = &[
     ),
     (Cause::StorageFull, Match::Contains, "disk quota exceeded"),
     (Cause::OciRuntime, Match::Is, "OCI runtime error"),
+    // Of `runc pause`, whose own words go to the service's log.
+    (Cause::OciRuntime, Match::Starts, "exit status "),
     (
         Cause::NoUser,
         Match::Starts,
@@ -234,6 +236,7 @@ mod tests {
         for (text, cause) in [
             ("container state improper", Cause::WrongState),
             ("runc: create failed: OCI runtime error", Cause::OciRuntime),
+            ("exit status 1", Cause::OciRuntime),
             ("write /x: no space left on device", Cause::StorageFull),
             (
                 "payload does not match any of the supported image formats: (docker-archive: \

@@ -120,11 +120,8 @@ impl Containers for PodmanRuntime {
 
     async fn pause(&self, container: &ContainerId) -> Result<()> {
         let handle = self.client.container(container);
-        let mut outcome = self.client.call(handle.pause()).await;
-        if matches!(&outcome, Err(fault) if fault.cause() == Cause::OciRuntime) {
-            // It gives a freeze up where processes come and go too fast.
-            outcome = self.client.call(handle.pause()).await;
-        }
+        let pause = || self.client.call(handle.pause());
+        let outcome = self.freezing(container, pause).await;
         self.settle("pause", "pause a container", container, outcome, |state| {
             state == ContainerState::Paused
         })

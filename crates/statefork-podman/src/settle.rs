@@ -1,6 +1,8 @@
 //! Refusals for the state of a container: what they mean for the caller depends on the state,
 //! which is looked up only then, so that the usual case costs one request.
 
+use std::time::Duration;
+
 use statefork_runtime::{Container, ContainerId, ContainerState, Result, RuntimeError, freezer};
 
 use crate::PodmanRuntime;
@@ -9,6 +11,11 @@ use crate::client::no_container;
 use crate::describe::Inspected;
 use crate::fault::Fault;
 use crate::raw::encode;
+
+/// How often a freeze is tried.
+const ATTEMPTS: u32 = 3;
+/// How long to wait between two attempts.
+const BETWEEN: Duration = Duration::from_millis(50);
 
 impl PodmanRuntime {
     /// What the service says of a container; `None` when it is gone.
@@ -29,10 +36,34 @@ impl PodmanRuntime {
             .ok_or_else(|| no_container(container))
     }
 
+    /// Asks for something that freezes a container, again where the OCI runtime did not: it gives up
+    /// where processes come and go too fast, and refuses one that is frozen although the service
+    /// does not know, as after a freeze amid which the service was killed.
+    pub(crate) async fn freezing<T, F: Future<Output = Result<T, Fault>>>(
+        &self,
+        container: &ContainerId,
+        ask: impl Fn() -> F,
+    ) -> Result<T, Fault> {
+        let mut attempt = 1;
+        loop {
+            let outcome = ask().await;
+            match &outcome {
+                Err(fault) if fault.cause() == Cause::OciRuntime && attempt < ATTEMPTS => {
+                    if let Err(error) = self.thaw_unknown(container).await {
+                        tracing::debug!(%error, "whether it is frozen cannot be told");
+                    }
+                }
+                _ => return outcome,
+            }
+            attempt += 1;
+            tokio::time::sleep(BETWEEN).await;
+        }
+    }
+
     /// Thaws a container of which the service does not know that it is frozen.
     pub(crate) async fn thaw_unknown(&self, container: &ContainerId) -> Result<()> {
         let found = self.must_look(container).await?;
-        let Some(pid) = found.pid else {
+        let Some(pid) = found.pid.filter(|_| found.state == ContainerState::Running) else {
             return Ok(());
         };
         freezer::thaw(pid, &found.id).map_err(|error| RuntimeError::Daemon {
