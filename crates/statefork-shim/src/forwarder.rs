@@ -96,9 +96,15 @@ impl Forwarder {
                 reason: "a container port is named twice".to_owned(),
             });
         }
+        let shown: Vec<String> = map
+            .iter()
+            .map(|(container, address)| format!("{container} leads to {address}"))
+            .collect();
         self.shared
             .routes
             .send_modify(|routes| routes.retarget(map));
+        // Whoever looks for what went wrong needs to know when it was moved, and where to.
+        self.shared.log.line(format_args!("{}", shown.join(", ")));
         Ok(())
     }
 
