@@ -16,6 +16,7 @@ mod lifecycle;
 mod logs;
 mod mounts;
 mod rebase;
+mod series;
 mod spec;
 
 use crate::case::Case;
@@ -30,6 +31,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         capture_records::CASES,
         flatten::CASES,
         rebase::CASES,
+        series::CASES,
         mounts::CASES,
         isolation::CASES,
         copy::CASES,
