@@ -42,7 +42,7 @@ pub(crate) struct Globals {
         short,
         long,
         value_name = "RUNTIME",
-        help = format!("The container runtime: {}", runtimes::NAMES.join(" or "))
+        help = format!("The container runtime: {}", runtimes::listed())
     )]
     pub(crate) runtime: Option<String>,
     /// The branch to work on, HEAD included [default: the current one]

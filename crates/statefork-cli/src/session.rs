@@ -7,13 +7,13 @@ use std::sync::Arc;
 use statefork_core::Home;
 use statefork_core::config::{Config, Flags, Sources};
 use statefork_core::environment::Programs;
-use statefork_runtime::Runtime;
+use statefork_runtime::{Runtime, RuntimeOptions};
 
 use crate::arguments::Globals;
 use crate::failure::{Failure, Result};
 use crate::interrupts::Interrupts;
 use crate::output::Output;
-use crate::runtimes;
+use crate::runtimes::{self, Factory};
 use crate::standard_input::Input;
 
 /// The variable that says where the helper program is.
@@ -56,7 +56,12 @@ impl Session {
             branch: self.globals.branch.clone(),
         };
         let file = self.globals.config.clone();
-        Ok(Sources::of_process(file, flags, &runtimes::NAMES)?)
+        Ok(Sources::of_process(
+            file,
+            flags,
+            &runtimes::NAMES,
+            &runtimes::EMBEDDED,
+        )?)
     }
 
     /// The configuration.
@@ -109,19 +114,27 @@ impl Session {
 
     /// The configured runtime, opened. Nobody is contacted.
     pub(crate) fn runtime(&self) -> Result<Arc<dyn Runtime>> {
-        let config = self.config()?;
-        let factory = runtimes::by_name(&config.runtime)
-            .ok_or_else(|| Failure::usage(format!("unknown runtime {:?}", config.runtime)))?;
-        Ok((factory.open)(&config.runtime_options(factory.name))?)
+        let factory = self.factory()?;
+        Ok((factory.open)(&self.runtime_options(factory)?)?)
+    }
+
+    /// How the configured runtime is made.
+    pub(crate) fn factory(&self) -> Result<&'static Factory> {
+        let name = &self.config()?.runtime;
+        runtimes::by_name(name).ok_or_else(|| Failure::usage(format!("unknown runtime {name:?}")))
+    }
+
+    /// How a runtime is opened.
+    pub(crate) fn runtime_options(&self, factory: &Factory) -> Result<RuntimeOptions> {
+        let options = self
+            .config()?
+            .runtime_options(factory.name, helper(&program()?));
+        Ok(options)
     }
 
     /// The programs beside this one, and this one as a worker for the environment.
     pub(crate) fn programs(&self) -> Result<Programs> {
-        let program = std::env::current_exe().and_then(|path| path.canonicalize());
-        let program = program.map_err(|source| Failure::Io {
-            op: "find the program that runs",
-            source,
-        })?;
+        let program = program()?;
         Ok(Programs {
             worker: self.worker(&program)?,
             helper: helper(&program),
@@ -139,6 +152,15 @@ impl Session {
         words.extend(["-e", &config.environment, "-r", &config.runtime].map(str::to_owned));
         Ok(words)
     }
+}
+
+/// The program that runs.
+fn program() -> Result<PathBuf> {
+    let program = std::env::current_exe().and_then(|path| path.canonicalize());
+    program.map_err(|source| Failure::Io {
+        op: "find the program that runs",
+        source,
+    })
 }
 
 /// The helper program: where `STATEFORK_SHIM` says, else beside this program.

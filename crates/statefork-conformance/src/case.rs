@@ -85,6 +85,8 @@ pub enum Need {
     Build,
     /// [`Capabilities::reachable`].
     Reachable,
+    /// [`Capabilities::publish`].
+    Publish,
     /// [`Capabilities::programs`].
     Programs,
     /// A daemon at a socket that the enrolment's `open` connects to.
@@ -99,6 +101,7 @@ impl Need {
             Self::Limits => &capabilities.limits,
             Self::Build => &capabilities.build,
             Self::Reachable => &capabilities.reachable,
+            Self::Publish => &capabilities.publish,
             Self::Programs => &capabilities.programs,
             Self::Daemon if daemon => &Support::Yes,
             Self::Daemon => return Some("needs daemon: there is none".into()),
@@ -120,6 +123,7 @@ impl fmt::Display for Need {
             Self::Limits => "limits",
             Self::Build => "build",
             Self::Reachable => "reachable",
+            Self::Publish => "publish",
             Self::Programs => "programs",
             Self::Daemon => "daemon",
         })

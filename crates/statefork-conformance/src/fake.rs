@@ -264,6 +264,7 @@ fn capabilities(state: &State) -> Capabilities {
         limits: Support::no("the fake runs no processes that could be limited"),
         build: Support::no("the fake has no builder"),
         reachable: Support::no("the fake's containers have no network"),
+        publish: Support::Yes,
         programs: Support::no("the fake runs a fixed vocabulary of commands only"),
         layer_limit: state.layer_limit,
     }

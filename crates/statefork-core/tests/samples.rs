@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use statefork_core::config::{Config, ConfigError, Flags, Origin, Problem, Sources, Variables};
 use tempfile::TempDir;
 
-const RUNTIMES: &[&str] = &["docker", "podman"];
+const RUNTIMES: &[&str] = &["docker", "podman", "native"];
+const EMBEDDED: &[&str] = &["native"];
 
 /// How long the error of a hostile file may be.
 const LONGEST_ERROR: usize = 1000;
@@ -57,6 +58,7 @@ impl Folder {
             uid: owner,
             flags: Flags::default(),
             known_runtimes: RUNTIMES,
+            embedded_runtimes: EMBEDDED,
         })
     }
 

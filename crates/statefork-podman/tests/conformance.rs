@@ -16,6 +16,7 @@ fn main() -> ExitCode {
             Need::Limits,
             Need::Build,
             Need::Reachable,
+            Need::Publish,
             Need::Programs,
         ],
     })

@@ -18,6 +18,11 @@ pub enum Support {
 }
 
 impl Support {
+    /// Available.
+    fn yes() -> Self {
+        Self::Yes
+    }
+
     /// Unavailable, for `reason`.
     pub fn no(reason: impl Into<String>) -> Self {
         Self::No {
@@ -47,6 +52,10 @@ pub struct Capabilities {
     /// The host can open connections to a container's own address. Where it cannot, ports are
     /// published on the loopback interface ([`LaunchRequest::publish`](crate::LaunchRequest)).
     pub reachable: Support,
+    /// Ports are published where that is asked for. Needed only where [`reachable`](Self::reachable)
+    /// is not given. (What was written before runtimes differed in this is of such as do.)
+    #[serde(default = "Support::yes")]
+    pub publish: Support,
     /// Programs of the image can be run, in isolation, with a network: not a fixed vocabulary.
     pub programs: Support,
     /// How many layers an image can have in all; `None` without a limit.

@@ -50,7 +50,8 @@ pub struct LaunchRequest {
     /// The container's labels.
     pub labels: Labels,
     /// Ports to publish on the loopback interface, each on a free port of the host; only where
-    /// the host cannot reach a container's own address.
+    /// the host cannot reach a container's own address
+    /// ([`Capabilities::publish`](crate::Capabilities)).
     pub publish: Vec<ContainerPort>,
 }
 
@@ -108,7 +109,8 @@ pub trait Captures: Send + Sync {
     ///
     /// Records [`Phase::Create`](crate::Phase::Create) and [`Phase::Start`](crate::Phase::Start).
     /// Errors: `NotFound(Capture)` when the runtime has lost it; `Conflict` for a taken name;
-    /// `Invalid` for a setting that the runtime refuses; `StartFailed`. After an error there is no
+    /// `Invalid` for a setting that the runtime refuses; `Unsupported` for ports where it publishes none;
+    /// `StartFailed`. After an error there is no
     /// such container.
     async fn launch(
         &self,

@@ -18,6 +18,11 @@ pub struct RuntimeOptions {
     pub socket: Option<PathBuf>,
     /// The limit of each call.
     pub api_timeout: Duration,
+    /// For a runtime that is no daemon: the folder in which it keeps what it has, made where it does
+    /// not exist.
+    pub storage: Option<PathBuf>,
+    /// For a runtime that is no daemon: the helper program that makes its containers, absolute.
+    pub helper: Option<PathBuf>,
 }
 
 impl Default for RuntimeOptions {
@@ -25,6 +30,8 @@ impl Default for RuntimeOptions {
         Self {
             socket: None,
             api_timeout: Duration::from_secs(120),
+            storage: None,
+            helper: None,
         }
     }
 }

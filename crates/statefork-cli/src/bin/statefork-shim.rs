@@ -1,5 +1,7 @@
-//! The helper program `statefork-shim`: serves the ports of one live branch.
+//! The helper program `statefork-shim`: serves the ports of one live branch, and makes the containers of
+//! the embedded runtime.
 
 fn main() -> std::process::ExitCode {
-    statefork_shim::main()
+    // Before there is a second thread.
+    statefork_native::helper_main().unwrap_or_else(statefork_shim::main)
 }

@@ -41,6 +41,7 @@ struct CapabilitiesDocument {
     limits: bool,
     build: bool,
     reachable: bool,
+    publish: bool,
     programs: bool,
     layer_limit: Option<u32>,
 }
@@ -73,7 +74,7 @@ impl Doctor {
 }
 
 async fn examine_one(call: &Call<'_>, factory: &Factory) -> Result<Examination> {
-    let options = call.session.config()?.runtime_options(factory.name);
+    let options = call.session.runtime_options(factory)?;
     let examined = match (factory.open)(&options) {
         Ok(runtime) => examine(call.session.home()?.as_ref(), runtime.as_ref()).await?,
         Err(error) => Examined::Unavailable(error),
@@ -114,6 +115,7 @@ impl From<&Capabilities> for CapabilitiesDocument {
             limits: capabilities.limits.is_yes(),
             build: capabilities.build.is_yes(),
             reachable: capabilities.reachable.is_yes(),
+            publish: capabilities.publish.is_yes(),
             programs: capabilities.programs.is_yes(),
             layer_limit: capabilities.layer_limit,
         }
@@ -135,7 +137,7 @@ fn checks(capabilities: &Capabilities, endpoint: &str) -> Vec<Check> {
             mend: mend.clone(),
         },
     };
-    vec![
+    let mut checks = vec![
         check("answers", &Support::Yes, endpoint),
         check(
             "filesystem",
@@ -159,7 +161,16 @@ fn checks(capabilities: &Capabilities, endpoint: &str) -> Vec<Check> {
             &capabilities.programs,
             "programs run in isolation, with a network",
         ),
-    ]
+    ];
+    // Nobody needs it where a container can be reached itself.
+    if !capabilities.reachable.is_yes() {
+        checks.push(check(
+            "publish",
+            &capabilities.publish,
+            "ports are published on this machine",
+        ));
+    }
+    checks
 }
 
 fn chain(error: &RuntimeError) -> String {
@@ -222,6 +233,7 @@ mod tests {
             limits: Support::no("no memory controller"),
             build: Support::Yes,
             reachable: Support::Yes,
+            publish: Support::Yes,
             programs: Support::Yes,
             layer_limit: Some(125),
         }

@@ -9,6 +9,7 @@ mod doctor;
 mod down;
 mod exec;
 mod history;
+mod image;
 pub(crate) mod list;
 pub(crate) mod logs;
 mod restore;
@@ -58,6 +59,7 @@ pub(crate) enum Command {
     History(history::History),
     Rm(rm::Rm),
     Verify(verify::Verify),
+    Image(image::Image),
     Down(down::Down),
     Doctor(doctor::Doctor),
     Config(config::Config),
@@ -89,6 +91,7 @@ impl Command {
             Self::History(history) => history.run(call)?,
             Self::Rm(rm) => rm.run(call).await?,
             Self::Verify(verify) => return verify.run(call).await,
+            Self::Image(image) => image.run(call).await?,
             Self::Down(down) => down.run(call).await?,
             Self::Doctor(doctor) => doctor.run(call).await?,
             Self::Config(config) => config.run(call)?,

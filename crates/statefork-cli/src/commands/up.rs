@@ -302,6 +302,7 @@ mod tests {
             uid: rustix::process::geteuid().as_raw(),
             flags: Default::default(),
             known_runtimes: &crate::runtimes::NAMES,
+            embedded_runtimes: &crate::runtimes::EMBEDDED,
         }
     }
 

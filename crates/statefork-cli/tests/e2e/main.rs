@@ -1,6 +1,7 @@
 //! The main job, end to end: the built binary against the real daemons, seen as a user sees it.
 //!
-//! Every case runs on every runtime, as `docker::MODULE::CASE` and `podman::MODULE::CASE`.
+//! Every case runs on every runtime that it is about, as `docker::MODULE::CASE`,
+//! `podman::MODULE::CASE` and `native::MODULE::CASE`.
 
 mod application;
 mod chain;
@@ -62,4 +63,29 @@ cases! {
     stress: ten_processes_on_one_home, a_held_lock_names_its_holder;
     full: the_home_s_disk, the_home_s_disk_amid_an_operation, the_runtime_s_disk;
     chain: steps_beyond_the_limit_of_layers, what_flattens_behind_is_killed_and_purged;
+}
+
+// What is not about a daemon or a builder. Its flattening is over before it could be killed.
+cases! { @ native
+    session: the_classic_session_from_a_pipe, one_document_a_line, a_failed_line_is_not_the_end;
+    application: the_main_job, exec_ends_as_its_command_does, logs_are_those_of_the_application,
+        what_ended_starts_again_with_its_changes, messages_hold_anything,
+        the_figures_tell_every_operation, two_commands_at_once_take_turns,
+        commands_start_beside_snapshots, files_are_copied_in_and_out;
+    mounts: a_shared_mount_is_named_and_not_rolled_back;
+    restore: one_that_crashes_leaves_the_old_process, one_that_never_gets_ready_leaves_the_old_process,
+        ten_in_a_row_refuse_no_connection, the_address_stays_when_the_shim_is_killed;
+    errors: names_that_nothing_has, an_image_that_is_missing, an_application_that_exits_at_once,
+        an_application_that_is_never_ready, a_port_that_is_in_use,
+        a_container_removed_behind_our_back, other_settings;
+    graph: tags_and_revisions, restore_back_and_forth, what_follows_a_removed_snapshot_stays,
+        branches_live_side_by_side, try_keeps_or_goes_back, what_is_stopped_starts_with_its_changes,
+        a_killed_restore_is_undone_by_itself, a_freeze_has_a_limit;
+    #[cfg(feature = "crash-points")]
+    crash: of_up, of_snapshot, of_step, of_restore, of_rm, of_tag, of_branch_rm, of_try, of_down;
+    interrupt: up_is_undone, restore_is_undone, any_moment_of_a_snapshot_or_step,
+        down_comes_to_its_end, exec_is_left_to_itself;
+    stress: ten_processes_on_one_home, a_held_lock_names_its_holder;
+    full: the_home_s_disk, the_home_s_disk_amid_an_operation;
+    chain: steps_beyond_the_limit_of_layers;
 }

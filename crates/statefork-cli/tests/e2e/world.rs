@@ -22,6 +22,8 @@ use crate::http::{self, Answer};
 pub(crate) const APP: &str = "localhost/target-app:latest";
 /// The small image.
 pub(crate) const BUSYBOX: &str = "localhost/statefork-busybox:latest";
+/// The runtime that is no daemon.
+const NATIVE: &str = "native";
 /// No command of a test takes as long.
 const LIMIT: Duration = Duration::from_secs(150);
 
@@ -133,15 +135,15 @@ impl World {
     /// Writes the configuration that the commands find in their working directory. Process 1 of
     /// most tests does not hear a polite stop, so it is given little time.
     pub(crate) fn configure(&self, yaml: &str) {
-        let daemon = self.daemon.as_ref().map_or_else(String::new, |daemon| {
-            let socket = daemon.socket();
-            format!(
-                "runtimes: {{{}: {{socket: {}}}}}\n",
-                self.runtime,
-                socket.display()
-            )
-        });
-        let yaml = format!("stop: {{timeout: 200ms}}\n{daemon}{yaml}");
+        let place = match &self.daemon {
+            Some(daemon) => format!("socket: {}", daemon.socket().display()),
+            // All tests share the images.
+            None if self.runtime == NATIVE => format!("storage: {}", storage().display()),
+            None => String::new(),
+        };
+        let runtime = self.runtime;
+        let yaml =
+            format!("stop: {{timeout: 200ms}}\nruntimes: {{{runtime}: {{{place}}}}}\n{yaml}");
         let path = self.folder.path().join("statefork.yaml");
         std::fs::write(&path, yaml).unwrap();
         // One that others can write is refused, whatever the caller's umask.
@@ -286,6 +288,11 @@ impl Drop for World {
     }
 }
 
+/// Where native keeps what it has, for all tests.
+fn storage() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("native")
+}
+
 fn new_name() -> String {
     format!("t{:08x}x", rand::random::<u32>())
 }
@@ -404,6 +411,14 @@ pub(crate) fn on<T>(
     let runtime: Box<dyn Runtime> = match runtime {
         "docker" => Box::new(statefork_docker::open(options).unwrap()),
         "podman" => Box::new(statefork_podman::open(options).unwrap()),
+        NATIVE => Box::new(
+            statefork_native::open(&RuntimeOptions {
+                storage: Some(storage()),
+                helper: Some(env!("CARGO_BIN_EXE_statefork-shim").into()),
+                ..options.clone()
+            })
+            .unwrap(),
+        ),
         other => panic!("there is no runtime {other}"),
     };
     tokio::runtime::Builder::new_current_thread()

@@ -15,7 +15,7 @@ pub(super) const CASES: &[Case] = cases![Adopt:
     settings_of_the_image_are_none_of_the_container,
     settings_that_differ_from_the_images_come_back,
     an_exited_container_is_adopted_too,
-    published_ports_are_told,
+    published_ports_are_told [Publish],
     an_absent_container_is_not_adopted,
     limits_come_back [Limits],
     networks_come_back [Programs],

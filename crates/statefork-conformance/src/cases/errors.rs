@@ -116,6 +116,7 @@ async fn with_socket(f: &Fixture, socket: std::path::PathBuf) -> Outcome<Result<
     let runtime = open(&RuntimeOptions {
         socket: Some(socket),
         api_timeout: Duration::from_secs(1),
+        ..RuntimeOptions::default()
     })?;
     // Two calls, since the first may do more than what it is called for.
     match runtime.identify().await {

@@ -49,6 +49,8 @@ pub struct Sources {
     pub flags: Flags,
     /// The names of the runtimes there are.
     pub known_runtimes: &'static [&'static str],
+    /// The names of those of them that are no daemons.
+    pub embedded_runtimes: &'static [&'static str],
 }
 
 impl Sources {
@@ -59,6 +61,7 @@ impl Sources {
         config_file: Option<PathBuf>,
         flags: Flags,
         known_runtimes: &'static [&'static str],
+        embedded_runtimes: &'static [&'static str],
     ) -> Result<Self, ConfigError> {
         Ok(Self {
             config_file,
@@ -68,6 +71,7 @@ impl Sources {
             uid: rustix::process::geteuid().as_raw(),
             flags,
             known_runtimes,
+            embedded_runtimes,
         })
     }
 
@@ -137,6 +141,7 @@ impl Sources {
             path: &path,
             text,
             known_runtimes: self.known_runtimes,
+            embedded_runtimes: self.embedded_runtimes,
             caller: &self.env,
         }
         .apply(config)?;
@@ -246,6 +251,7 @@ impl Config {
             freeze_timeout: Duration::from_secs(30),
             api_timeout: Duration::from_secs(120),
             sockets: BTreeMap::new(),
+            storages: BTreeMap::new(),
             unset: Vec::new(),
             file: None,
             origins: BTreeMap::new(),

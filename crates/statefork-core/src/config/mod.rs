@@ -67,6 +67,8 @@ pub struct Config {
     pub api_timeout: Duration,
     /// The sockets of the runtimes that the file has a section for, absolute.
     pub sockets: BTreeMap<String, PathBuf>,
+    /// The storages of the embedded runtimes that the file has a section for, absolute.
+    pub storages: BTreeMap<String, PathBuf>,
     /// The variables that `env` takes from the caller and that the caller has not set; they are
     /// not in `application.spec.env` (see [`Config::require_variables`]).
     pub unset: Vec<UnsetVariable>,
@@ -78,11 +80,16 @@ pub struct Config {
 }
 
 impl Config {
-    /// How the runtime of this name is opened.
-    pub fn runtime_options(&self, name: &str) -> RuntimeOptions {
+    /// How the runtime of this name is opened; `helper` is the helper program.
+    pub fn runtime_options(&self, name: &str, helper: PathBuf) -> RuntimeOptions {
         RuntimeOptions {
             socket: self.sockets.get(name).cloned(),
             api_timeout: self.api_timeout,
+            storage: Some(match self.storages.get(name) {
+                Some(storage) => storage.clone(),
+                None => self.home.join(name),
+            }),
+            helper: Some(helper),
         }
     }
 

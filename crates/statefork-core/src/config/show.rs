@@ -81,6 +81,9 @@ impl Config {
         for (name, socket) in &self.sockets {
             add(&format!("runtimes.{name}.socket"), json!(socket));
         }
+        for (name, storage) in &self.storages {
+            add(&format!("runtimes.{name}.storage"), json!(storage));
+        }
         values
     }
 

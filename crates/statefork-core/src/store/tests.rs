@@ -35,6 +35,7 @@ fn capabilities() -> Capabilities {
         limits: Support::Yes,
         build: Support::Yes,
         reachable: Support::Yes,
+        publish: Support::Yes,
         programs: Support::Yes,
         layer_limit: Some(125),
     }

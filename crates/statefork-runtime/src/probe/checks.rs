@@ -13,7 +13,8 @@ use super::run::{POLL_INTERVAL, PROGRAM_LIMIT, Run};
 use super::{archive, program};
 use crate::{
     BuildRequest, ByteStream, Capture, CaptureRequest, Captures, Container, ContainerId,
-    ContainerSpec, ContainerState, Containers, Images, Limits, ObjectType, Phases, Result, Support,
+    ContainerPort, ContainerSpec, ContainerState, Containers, Images, LaunchRequest, Limits,
+    ObjectType, Phases, Result, Support,
 };
 
 /// Far below what the program fills, so that swap of the same size again does not hide it, and
@@ -167,6 +168,24 @@ where
             )
         };
         support(limited.await)
+    }
+
+    /// A port that is asked for must be one of the host's.
+    pub(super) async fn publish(&self, base: &Capture) -> Result<Support> {
+        let published = async {
+            let request = LaunchRequest {
+                publish: vec![ContainerPort::tcp(program::PORT)],
+                ..self.request("publish", ContainerSpec::default())
+            };
+            let launched = self.runtime.launch(base, &request, &Phases::new()).await?;
+            match launched.published.is_empty() {
+                true => Err(Failure::Other(
+                    "a port that was to be published is not".into(),
+                )),
+                false => Ok(()),
+            }
+        };
+        support(published.await)
     }
 
     pub(super) async fn build(&self) -> Result<Support> {

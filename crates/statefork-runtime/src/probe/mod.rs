@@ -43,6 +43,7 @@ where
         limits: Support::no(reason.clone()),
         build: Support::no(reason.clone()),
         reachable: Support::no(reason.clone()),
+        publish: Support::no(reason.clone()),
         programs: Support::no(reason),
         layer_limit,
     };
@@ -67,8 +68,12 @@ where
         Ok(image) => {
             let base = runtime.of_image(&image);
             // Concurrent, since most of the time is spent in waiting for the daemon.
-            let (main, limits, build) =
-                tokio::join!(run.main(&base, &reach), run.limits(&base), run.build());
+            let (main, limits, publish, build) = tokio::join!(
+                run.main(&base, &reach),
+                run.limits(&base),
+                run.publish(&base),
+                run.build()
+            );
             main.and_then(|main| {
                 Ok(Capabilities {
                     filesystem: main.filesystem,
@@ -76,6 +81,7 @@ where
                     limits: limits?,
                     build: build?,
                     reachable: main.reachable,
+                    publish: publish?,
                     programs: main.programs,
                     layer_limit,
                 })

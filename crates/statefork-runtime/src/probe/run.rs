@@ -23,7 +23,7 @@ where
     R: Images + Containers + Captures + ?Sized,
 {
     /// The parts of the names of what may have been made, in the order of removal.
-    const CONTAINERS: [&'static str; 3] = ["main", "check", "limits"];
+    const CONTAINERS: [&'static str; 4] = ["main", "check", "limits", "publish"];
     const IMAGES: [&'static str; 3] = ["build", "capture", "base"];
 
     pub(super) fn new(runtime: &'a R, object: &'a ObjectId) -> Self {
@@ -50,13 +50,18 @@ where
         part: &str,
         spec: ContainerSpec,
     ) -> Result<Container> {
-        let request = LaunchRequest {
+        let request = self.request(part, spec);
+        self.runtime.launch(from, &request, &Phases::new()).await
+    }
+
+    /// What launches a container.
+    pub(super) fn request(&self, part: &str, spec: ContainerSpec) -> LaunchRequest {
+        LaunchRequest {
             name: self.container(part),
             spec,
             labels: self.labels(ObjectType::Container),
             publish: Vec::new(),
-        };
-        self.runtime.launch(from, &request, &Phases::new()).await
+        }
     }
 
     /// A container's state; that of a lost one is `exited (unknown)`.

@@ -49,6 +49,8 @@ pub(super) struct Document<'a> {
     pub(super) text: &'a str,
     /// The runtimes there are.
     pub(super) known_runtimes: &'static [&'static str],
+    /// Those of them that are no daemons.
+    pub(super) embedded_runtimes: &'static [&'static str],
     /// The caller's environment variables.
     pub(super) caller: &'a Variables,
 }
@@ -107,7 +109,11 @@ impl Document<'_> {
         if let Some(field) = root.get("runtimes") {
             for runtime in field.section(self.known_runtimes)?.fields() {
                 let name = runtime.key.trim_start_matches("runtimes.").to_owned();
-                if let Some(socket) = runtime.section(&["socket"])?.get("socket") {
+                if self.embedded_runtimes.contains(&name.as_str()) {
+                    if let Some(storage) = runtime.section(&["storage"])?.get("storage") {
+                        config.storages.insert(name, self.file_path(&storage)?);
+                    }
+                } else if let Some(socket) = runtime.section(&["socket"])?.get("socket") {
                     config.sockets.insert(name, self.socket(&socket)?);
                 }
             }
