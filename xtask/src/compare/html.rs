@@ -92,7 +92,7 @@ impl Page {
             .collect();
         self.push(&format!(
             "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"{0}\"><table>\
-             <caption>{0}</caption><thead><tr>{head}</tr></thead><tbody>",
+             <caption><span>{0}</span></caption><thead><tr>{head}</tr></thead><tbody>",
             escape(&table.title)
         ));
         for row in &table.rows {
