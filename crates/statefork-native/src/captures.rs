@@ -21,7 +21,7 @@ use crate::drafts::Written;
 use crate::runtime::Inner;
 use crate::settings::check_image_name;
 use crate::spawn::Guard;
-use crate::storage::{blocking, system, system_at};
+use crate::storage::{self, blocking, system, system_at};
 use crate::tree::capture::{Processes, Source, capture};
 use crate::tree::{Manifest, merge};
 use crate::{LAYER_LIMIT, NativeRuntime, launch, new_id};
@@ -384,13 +384,9 @@ fn read_manifest(path: &Path, captures: u64) -> Result<Option<Manifest>> {
     }
 }
 
-/// Waits for whoever captures or starts the container in `folder`; released when it is dropped.
+/// Waits for whoever captures, starts or removes the container in `folder`.
 pub(crate) fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join("lock");
-    let file = File::create(&path).map_err(|error| system_at(CAPTURE, &path, error))?;
-    file.lock()
-        .map_err(|error| system_at(CAPTURE, &path, error))?;
-    Ok(file)
+    storage::lock(&folder.join("lock"))
 }
 
 /// The processes of a container, with a helper that thaws them if this process dies.

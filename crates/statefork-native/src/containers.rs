@@ -12,6 +12,7 @@ use statefork_runtime::{
 };
 
 use crate::books::{ContainerRecord, full_name};
+use crate::captures::lock;
 use crate::container::{Life, cgroup, cgroup_path, describe, look, not_found, wrong_state};
 use crate::plan::{ExecPlan, ProcessPlan, ProcessRef, file};
 use crate::runtime::Inner;
@@ -263,17 +264,26 @@ impl Inner {
             inner.forget_container(&record.id)
         })
         .await?;
-        if self.books()?.addressed()? == 0 {
-            let table = network::table(self.storage.root());
-            let disabled = network::disable_outbound(&table).await;
-            disabled.map_err(|error| system(OP, error))?;
+        self.lead_nobody_out().await
+    }
+
+    /// Removes the rules of the host where no container needs them any more.
+    async fn lead_nobody_out(self: &Arc<Self>) -> Result<()> {
+        const OP: &str = "remove the rules of the network";
+        let inner = Arc::clone(self);
+        let _lock = blocking(OP, move || inner.storage.lock_network()).await?;
+        if self.books()?.addressed()? > 0 {
+            return Ok(());
         }
-        Ok(())
+        let table = network::table(self.storage.root());
+        let disabled = network::disable_outbound(&table).await;
+        disabled.map_err(|error| system(OP, error))
     }
 
     /// Removes what is of a container on the disk and in the books. It does not run.
     pub(crate) fn forget_container(&self, container: &ContainerId) -> Result<()> {
         let folder = self.storage.container(container);
+        let _one_at_a_time = folder.exists().then(|| lock(&folder)).transpose()?;
         remove_tree(&folder).map_err(|error| system_at("remove a container", &folder, error))?;
         self.books()?.remove_container(container)?;
         self.sweep()

@@ -218,7 +218,7 @@ pub(crate) async fn start(inner: &Arc<Inner>, record: &ContainerRecord) -> Resul
     let lease = match record.address {
         Some(address) => {
             let subnet = subnet(inner).await?;
-            lead_out(inner, &subnet).await;
+            lead_out(inner, &subnet).await?;
             Some(lease(&record.id, address, subnet))
         }
         None => None,
@@ -245,11 +245,14 @@ pub(crate) async fn start(inner: &Arc<Inner>, record: &ContainerRecord) -> Resul
 }
 
 /// Has the host route for the containers, where it can: without a way out they run all the same.
-async fn lead_out(inner: &Inner, subnet: &Subnet) {
+async fn lead_out(inner: &Arc<Inner>, subnet: &Subnet) -> Result<()> {
+    let locking = Arc::clone(inner);
+    let _lock = blocking(START, move || locking.storage.lock_network()).await?;
     let table = network::table(inner.storage.root());
     if let Err(error) = network::enable_outbound(&table, subnet).await {
         tracing::warn!(%error, "containers have no way out of this machine");
     }
+    Ok(())
 }
 
 fn lease(id: &ContainerId, address: std::net::Ipv4Addr, subnet: Subnet) -> Lease {

@@ -61,15 +61,7 @@ impl Inner {
         if let Some(books) = self.books.get() {
             return Ok(books);
         }
-        let root = self.storage.root();
-        self.storage.make().map_err(|source| match source.kind() {
-            io::ErrorKind::PermissionDenied => RuntimeError::PermissionDenied {
-                runtime: NAME,
-                endpoint: root.display().to_string(),
-                source: source.into(),
-            },
-            _ => system_at("make the storage", root, source),
-        })?;
+        self.storage.make()?;
         let opened = Books::open(&self.storage.books())?;
         Ok(self.books.get_or_init(|| opened))
     }

@@ -5,16 +5,17 @@
 //! layers/N/         a layer's files, in overlayfs' own form
 //! containers/ID/    a container: its writable layer, its output, what the helper wrote down
 //! volumes/NAME/     a named volume
+//! network.lock      held while rules of the host are made or removed
 //! ```
 //!
 //! A layer is written once, made durable, and never the upper of a mount.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use statefork_runtime::{ContainerId, RuntimeError};
+use statefork_runtime::{ContainerId, Result, RuntimeError};
 
 use crate::NAME;
 use crate::books::LayerId;
@@ -31,15 +32,46 @@ impl Storage {
         Self { root }
     }
 
-    /// Makes what is missing of it, readable by its owner only.
-    pub(crate) fn make(&self) -> io::Result<()> {
+    /// Makes what is missing of it, open to its owner only.
+    ///
+    /// Errors: `Invalid` for a folder that others may enter: layers hold programs that run as root.
+    pub(crate) fn make(&self) -> Result<()> {
         for folder in [self.layers(), self.containers(), self.volumes()] {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
-                .create(folder)?;
+                .create(&folder)
+                .map_err(|error| self.unusable(error))?;
+        }
+        let metadata = self.root.metadata();
+        let mode = metadata.map_err(|error| self.unusable(error))?.mode();
+        if mode & 0o077 != 0 {
+            let root = self.root.display();
+            return Err(RuntimeError::Invalid {
+                what: format!("the storage {root}"),
+                reason: format!(
+                    "others may enter it (mode {:o}); `chmod 700 {root}` mends that",
+                    mode & 0o7777
+                ),
+            });
         }
         Ok(())
+    }
+
+    fn unusable(&self, error: io::Error) -> RuntimeError {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => RuntimeError::PermissionDenied {
+                runtime: NAME,
+                endpoint: self.root.display().to_string(),
+                source: error.into(),
+            },
+            _ => system_at("make the storage", &self.root, error),
+        }
+    }
+
+    /// Waits for whoever changes what the host does for all containers; released when it is dropped.
+    pub(crate) fn lock_network(&self) -> Result<File> {
+        lock(&self.root.join("network.lock"))
     }
 
     /// Its folder.
@@ -86,6 +118,12 @@ impl Storage {
     }
 }
 
+/// Waits for the lock of a file, which is made where it does not exist; released when it is dropped.
+pub(crate) fn lock(path: &Path) -> Result<File> {
+    let locked = File::create(path).and_then(|file| file.lock().map(|()| file));
+    locked.map_err(|error| system_at("wait for a lock", path, error))
+}
+
 /// Removes a folder with all that is in it; absent is success.
 pub(crate) fn remove_tree(folder: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(folder) {
@@ -128,8 +166,8 @@ pub(crate) fn system_at(op: &'static str, path: &Path, error: io::Error) -> Runt
 /// Runs what blocks on a thread of its own. It comes to its end although the future is dropped.
 pub(crate) async fn blocking<T: Send + 'static>(
     op: &'static str,
-    work: impl FnOnce() -> statefork_runtime::Result<T> + Send + 'static,
-) -> statefork_runtime::Result<T> {
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
