@@ -8,6 +8,7 @@ mod client;
 mod enclosure;
 mod inventory;
 mod journal;
+mod links;
 mod rounds;
 mod stage;
 mod victim;

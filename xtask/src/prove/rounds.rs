@@ -9,6 +9,7 @@ use super::bounds::Bounds;
 use super::chance::{Chance, Deck};
 use super::client::Writer;
 use super::journal::Journal;
+use super::links;
 use super::stage::Stage;
 use super::victim::Victim;
 use crate::daemons::{self, Kind, Layout};
@@ -251,9 +252,21 @@ impl<'a> Rounds<'a> {
                 daemons::revive(self.layout, self.stage.runtime)?;
                 self.note("the daemon answers again")?;
                 self.ends_honestly(&mut running)?;
+                if self.stage.runtime == Kind::Docker {
+                    self.remove_lost_links()?;
+                }
                 Ok(format!("{killed})"))
             }
         }
+    }
+
+    fn remove_lost_links(&self) -> Result<()> {
+        let status = self.stage.json(&["status"])?;
+        if let Some(pid) = status["pid"].as_u64() {
+            let removed = links::remove_lost(pid)?;
+            self.note(&format!("the daemon had lost {removed} links"))?;
+        }
+        Ok(())
     }
 
     fn ends_honestly(&self, running: &mut super::stage::Running) -> Result<()> {
