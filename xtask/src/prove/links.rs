@@ -1,44 +1,38 @@
 //! Links of containers that dockerd has lost.
 //!
-//! A dockerd (20.10) that is killed while it starts a container leaves that container's network
-//! namespace behind, with its link on the bridge, and gives its address to a later one. The namespace
-//! answers in that one's place, and refuses every connection, until its link is removed or the daemon
-//! is started without any container. No client of the daemon can tell or mend that.
+//! A dockerd (20.10) that was killed knows less of the containers that it finds again: when one of them is
+//! removed later, its network namespace stays behind with its link on the bridge, and its address
+//! is given to the next container. The namespace answers in that one's place, and refuses every
+//! connection, until its link is removed or the daemon is started without any container. No client
+//! of the daemon can tell or mend that.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 
 use crate::process::{command, run};
 
-/// The links of docker's default bridge.
-const ON_BRIDGE: &str = "/sys/class/net/docker0/brif";
-
-/// Removes all links from the bridge but that of the container whose first process is `pid`. How many.
-pub(super) fn remove_lost(pid: u64) -> Result<usize> {
-    let own = format!("/proc/{pid}/root/sys/class/net/eth0/iflink");
-    let own = number(Path::new(&own))?;
-    let mut removed = 0;
-    for entry in fs::read_dir(ON_BRIDGE).with_context(|| format!("read {ON_BRIDGE}"))? {
-        let name = entry?.file_name();
-        let index = Path::new("/sys/class/net").join(&name).join("ifindex");
-        let index = match fs::exists(&index)? {
-            true => number(&index)?,
-            // It has gone by itself.
-            false => continue,
-        };
-        if index != own {
-            let mut ip = command("ip");
-            run(ip.args(["link", "delete"]).arg(&name))?;
-            removed += 1;
-        }
-    }
-    Ok(removed)
+/// A link, as `ip -json` tells it. The file system of the kernel's own (`/sys`) tells of those of another
+/// network namespace here.
+#[derive(Deserialize)]
+struct Link {
+    ifindex: u64,
+    ifname: String,
 }
 
-fn number(path: &Path) -> Result<u64> {
-    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    let number = text.trim().parse();
-    number.with_context(|| format!("read {}: it holds {text:?}", path.display()))
+/// Removes all links from docker's bridge but that of the container whose first process is `pid`. How many.
+pub(super) fn remove_lost(pid: u64) -> Result<usize> {
+    // The container's own view of it.
+    let own = format!("/proc/{pid}/root/sys/class/net/eth0/iflink");
+    let own = fs::read_to_string(&own).with_context(|| format!("read {own}"))?;
+    let own: u64 = own.trim().parse().context("read the number of a link")?;
+    let told = run(command("ip").args(["-json", "link", "show", "master", "docker0"]))?;
+    let links: Vec<Link> = serde_json::from_str(&told).context("read what `ip` tells")?;
+    let mut removed = 0;
+    for link in links.iter().filter(|link| link.ifindex != own) {
+        run(command("ip").args(["link", "delete", &link.ifname]))?;
+        removed += 1;
+    }
+    Ok(removed)
 }

@@ -213,7 +213,20 @@ impl<'a> Rounds<'a> {
         let took = begun.elapsed();
         self.note(&format!("done: {document}"))?;
         self.lasts.insert(args[0].to_owned(), took);
+        if self.stage.runtime == Kind::Docker && self.killed.contains(&Victim::Daemon) {
+            self.remove_lost_links()?;
+        }
         Ok(took)
+    }
+
+    /// Nothing runs meanwhile, so that the branch's container is the only one.
+    fn remove_lost_links(&self) -> Result<()> {
+        let status = self.stage.json(&["status"])?;
+        if let Some(pid) = status["pid"].as_u64() {
+            let removed = links::remove_lost(pid)?;
+            self.note(&format!("the daemon had lost {removed} links"))?;
+        }
+        Ok(())
     }
 
     /// Runs a command, kills the victim at a random moment, and returns what happened in words.
@@ -252,21 +265,9 @@ impl<'a> Rounds<'a> {
                 daemons::revive(self.layout, self.stage.runtime)?;
                 self.note("the daemon answers again")?;
                 self.ends_honestly(&mut running)?;
-                if self.stage.runtime == Kind::Docker {
-                    self.remove_lost_links()?;
-                }
                 Ok(format!("{killed})"))
             }
         }
-    }
-
-    fn remove_lost_links(&self) -> Result<()> {
-        let status = self.stage.json(&["status"])?;
-        if let Some(pid) = status["pid"].as_u64() {
-            let removed = links::remove_lost(pid)?;
-            self.note(&format!("the daemon had lost {removed} links"))?;
-        }
-        Ok(())
     }
 
     fn ends_honestly(&self, running: &mut super::stage::Running) -> Result<()> {
