@@ -136,14 +136,15 @@ impl World {
     /// most tests does not hear a polite stop, so it is given little time.
     pub(crate) fn configure(&self, yaml: &str) {
         let place = match &self.daemon {
-            Some(daemon) => format!("socket: {}", daemon.socket().display()),
+            Some(daemon) => Some(format!("socket: {}", daemon.socket().display())),
             // All tests share the images.
-            None if self.runtime == NATIVE => format!("storage: {}", storage().display()),
-            None => String::new(),
+            None if self.runtime == NATIVE => Some(format!("storage: {}", storage().display())),
+            None => None,
         };
-        let runtime = self.runtime;
-        let yaml =
-            format!("stop: {{timeout: 200ms}}\nruntimes: {{{runtime}: {{{place}}}}}\n{yaml}");
+        let place = place.map_or_else(String::new, |place| {
+            format!("runtimes: {{{}: {{{place}}}}}\n", self.runtime)
+        });
+        let yaml = format!("stop: {{timeout: 200ms}}\n{place}{yaml}");
         let path = self.folder.path().join("statefork.yaml");
         std::fs::write(&path, yaml).unwrap();
         // One that others can write is refused, whatever the caller's umask.
