@@ -84,8 +84,9 @@ const TEXTS: &[(Cause, Match, &str)] = &[
     ),
     (Cause::StorageFull, Match::Contains, "disk quota exceeded"),
     (Cause::OciRuntime, Match::Is, "OCI runtime error"),
-    // Of `runc pause`, whose own words go to the service's log.
-    (Cause::OciRuntime, Match::Starts, "exit status "),
+    // Whose own words go to the service's log; what is passed on is `exit status 1`.
+    (Cause::OciRuntime, Match::Contains, "/runc pause "),
+    (Cause::OciRuntime, Match::Contains, "pausing container"),
     (
         Cause::NoUser,
         Match::Starts,
@@ -236,7 +237,16 @@ mod tests {
         for (text, cause) in [
             ("container state improper", Cause::WrongState),
             ("runc: create failed: OCI runtime error", Cause::OciRuntime),
-            ("exit status 1", Cause::OciRuntime),
+            (
+                "CommitFailure: pausing container \"c4\" to commit: `/usr/bin/runc pause c4` failed",
+                Cause::OciRuntime,
+            ),
+            // A helper of the service for tar archives ends so too.
+            ("exit status 1", Cause::Other),
+            (
+                "processing tar file(write /large: no space left on device)",
+                Cause::StorageFull,
+            ),
             ("write /x: no space left on device", Cause::StorageFull),
             (
                 "payload does not match any of the supported image formats: (docker-archive: \
