@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use statefork_runtime::{EnvVar, Image, ImageConfig, ImageId, ObjectKind, Result, RuntimeError};
+use statefork_runtime::{
+    EnvVar, ErrorKind, Image, ImageConfig, ImageId, ObjectKind, Result, RuntimeError,
+};
 
 use crate::books::{Draft, LayerId, NewImage, StoredConfig, full_name};
 use crate::drafts::Written;
@@ -17,6 +19,8 @@ use crate::storage::{blocking, system, system_at};
 use crate::{NativeRuntime, new_id};
 
 pub(crate) const IMPORT: &str = "import an image";
+/// How often an image is entered.
+const ATTEMPTS: u32 = 10;
 /// The file that makes a folder an OCI image layout (OCI image-spec 1.1, "Image Layout").
 const LAYOUT: &str = "oci-layout";
 /// Where the programs of a root file system are looked for, which says nothing about it.
@@ -53,7 +57,24 @@ impl Inner {
     pub(crate) fn import(&self, file: &File) -> Result<ImageId> {
         let archive = import::read(file, self.storage.root(), &Bounds::default());
         let archive = archive.map_err(refused)?;
-        self.with_drafts(|drafts| self.enter(&archive, None, drafts))
+        self.enter_archive(&archive, None)
+    }
+
+    /// Enters the image of an archive, once more where a layer that another image had went with that.
+    fn enter_archive(&self, archive: &Archive, name: Option<String>) -> Result<ImageId> {
+        let mut attempt = 1;
+        loop {
+            let entered = self.with_drafts(|drafts| self.enter(archive, name.clone(), drafts));
+            match entered {
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound(ObjectKind::Image)
+                        && attempt < ATTEMPTS =>
+                {
+                    attempt += 1;
+                }
+                entered => return entered,
+            }
+        }
     }
 
     fn import_from(&self, path: &Path, name: Option<String>) -> Result<Image> {
@@ -72,7 +93,7 @@ impl Inner {
         let id = match archive {
             Ok(archive) => {
                 let archive = archive.map_err(refused)?;
-                self.with_drafts(|drafts| self.enter(&archive, name, drafts))
+                self.enter_archive(&archive, name)
             }
             Err(root) => {
                 let name = name.ok_or_else(|| RuntimeError::Invalid {

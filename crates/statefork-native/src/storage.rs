@@ -20,6 +20,9 @@ use statefork_runtime::{ContainerId, Result, RuntimeError};
 use crate::NAME;
 use crate::books::LayerId;
 
+/// How often a folder is removed into which somebody puts something meanwhile.
+const ATTEMPTS: u32 = 10;
+
 /// The folder of a runtime.
 #[derive(Clone, Debug)]
 pub(crate) struct Storage {
@@ -126,9 +129,18 @@ pub(crate) fn lock(path: &Path) -> Result<File> {
 
 /// Removes a folder with all that is in it; absent is success.
 pub(crate) fn remove_tree(folder: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    let mut attempt = 1;
+    loop {
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // Somebody who waits for the lock in it has made that anew.
+            Err(error)
+                if error.kind() == io::ErrorKind::DirectoryNotEmpty && attempt < ATTEMPTS =>
+            {
+                attempt += 1;
+            }
+            removed => return removed,
+        }
     }
 }
 

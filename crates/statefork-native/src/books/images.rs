@@ -89,6 +89,16 @@ pub(super) fn enter(books: &Transaction<'_>, new: &NewImage<'_>) -> Result<(), F
         for draft in new.drafts {
             publish(books, draft)?;
         }
+        // Whoever had them may have removed them since they were looked up.
+        let mut made = books.prepare("SELECT 1 FROM layer WHERE id = ? AND state = 'made'")?;
+        for layer in new.layers {
+            if !made.exists([layer.0])? {
+                return Err(Failure::Said(RuntimeError::NotFound {
+                    object: ObjectKind::Image,
+                    name: format!("with layer {layer}"),
+                }));
+            }
+        }
         set_chain(books, &owner(new.id), new.layers)?;
     }
     Ok(())

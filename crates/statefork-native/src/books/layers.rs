@@ -79,7 +79,8 @@ impl Books {
     pub(crate) fn forget_layer(&self, layer: LayerId) -> Result<()> {
         self.change("forget a layer", |books| {
             books.execute(
-                "DELETE FROM layer WHERE id = ? AND state <> 'made'",
+                "DELETE FROM layer WHERE id = ?1 AND state <> 'made'
+                 AND NOT EXISTS (SELECT 1 FROM chain WHERE layer = ?1)",
                 [layer.0],
             )?;
             Ok(())
