@@ -222,7 +222,7 @@ async fn a_full_storage_is_told_as_that() {
         small.path(),
         c"tmpfs",
         rustix::mount::MountFlags::empty(),
-        c"size=16k,nr_inodes=6",
+        c"size=16k,nr_inodes=5",
     )
     .unwrap();
     case.plan.folder = small.path().join("one");
@@ -232,7 +232,7 @@ async fn a_full_storage_is_told_as_that() {
     rustix::mount::unmount(small.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
     assert!(made.iter().all(Result::is_ok));
     match failed {
-        Err(StartError::Refused(failure)) => assert_eq!(failure.kind, FailureKind::StorageFull),
+        Err(StartError::Refused(failure)) => assert_eq!(failure.kind, FailureKind::StorageFull, "{}", failure.message),
         other => panic!("{other:?}"),
     }
     case.assert_nothing_left();
