@@ -232,7 +232,12 @@ async fn a_full_storage_is_told_as_that() {
     rustix::mount::unmount(small.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
     assert!(made.iter().all(Result::is_ok));
     match failed {
-        Err(StartError::Refused(failure)) => assert_eq!(failure.kind, FailureKind::StorageFull, "{}", failure.message),
+        Err(StartError::Refused(failure)) => assert_eq!(
+            failure.kind,
+            FailureKind::StorageFull,
+            "{}",
+            failure.message
+        ),
         other => panic!("{other:?}"),
     }
     case.assert_nothing_left();
