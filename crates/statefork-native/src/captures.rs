@@ -205,6 +205,18 @@ impl Inner {
         found.ok_or_else(|| lost(&image))
     }
 
+    /// Before anything is copied for a name that is taken. Errors: `Conflict`.
+    fn expect_free_name(&self, name: &str) -> Result<()> {
+        match self.books()?.image(name)? {
+            None => Ok(()),
+            Some(_) => Err(RuntimeError::Conflict {
+                object: ObjectKind::Image,
+                name: name.to_owned(),
+                reason: "the name is taken".into(),
+            }),
+        }
+    }
+
     fn enter_image(
         &self,
         name: &str,
@@ -240,13 +252,7 @@ impl Inner {
         let image = books
             .image(record.image.as_str())?
             .ok_or_else(|| lost(&record.image))?;
-        if books.image(&request.name)?.is_some() {
-            return Err(RuntimeError::Conflict {
-                object: ObjectKind::Image,
-                name: request.name.clone(),
-                reason: "the name is taken".into(),
-            });
-        }
+        self.expect_free_name(&request.name)?;
         let manifest = |captures: u64| folder.join(format!("manifest.{captures}"));
         let before = read_manifest(&manifest(record.captures), record.captures)?;
         let base = match &before {
@@ -325,13 +331,7 @@ impl Inner {
         let base = self.captured(&request.base)?;
         let above = above(&record, &base)?;
         let books = self.books()?;
-        if books.image(&request.name)?.is_some() {
-            return Err(RuntimeError::Conflict {
-                object: ObjectKind::Image,
-                name: request.name.clone(),
-                reason: "the name is taken".into(),
-            });
-        }
+        self.expect_free_name(&request.name)?;
         let config = labelled(&record.config, &request.labels);
         self.with_drafts(|drafts| {
             if !above.is_empty() {

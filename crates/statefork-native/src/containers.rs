@@ -11,7 +11,7 @@ use statefork_runtime::{
     ExecRequest, ImageConfig, LogRequest, ObjectKind, OutputStream, Result, RuntimeError,
 };
 
-use crate::books::{ContainerRecord, full_name};
+use crate::books::ContainerRecord;
 use crate::captures::lock;
 use crate::container::{Life, cgroup, cgroup_path, describe, look, not_found, wrong_state};
 use crate::plan::{ExecPlan, ProcessPlan, ProcessRef, file};
@@ -178,7 +178,7 @@ impl Containers for NativeRuntime {
         let (_, life) = self.inner.look_at(&record.id).await?;
         Ok(Some(Adoption {
             container: describe(&record, life),
-            image_name: image.names.first().map(|name| full_name(name)),
+            image_name: image.names.first().cloned(),
             spec: own(&record.spec, &image.config.image),
             published: Vec::new(),
             obstacles: Vec::new(),
