@@ -160,14 +160,16 @@ impl Bench {
     }
 
     async fn captures(&mut self, size: &Size) -> Result<()> {
-        let base = self.base.clone();
-        let container = self.launch(&base, &Phases::new()).await?;
-        self.script(&container, "mkdir -p /data").await?;
         for (what, script) in CHANGES {
-            if script.contains("/data/heap") && !size.heap {
+            let with_heap = script.contains("/data/heap");
+            if with_heap && !size.heap {
                 continue;
             }
-            if script.contains("/data/heap") {
+            let base = self.base.clone();
+            // One for each: the captures of a container lie one upon the other.
+            let container = self.launch(&base, &Phases::new()).await?;
+            self.script(&container, "mkdir -p /data").await?;
+            if with_heap {
                 self.script(&container, HEAP).await?;
                 self.capture(&container, &Phases::new()).await?;
             }
@@ -183,10 +185,8 @@ impl Bench {
             }
             println!("capture, {what} changed, pause | {}", series(pause));
             println!("capture, {what} changed, whole | {}", series(whole));
-            let clean = "rm -rf /data/one /data/many /data/large";
-            self.script(&container, clean).await?;
+            self.native.remove(&container.id).await?;
         }
-        self.native.remove(&container.id).await?;
         Ok(())
     }
 

@@ -15,6 +15,12 @@ use crate::engine::Engine;
 /// Programs of ours that must not outlive a run.
 const PROGRAMS: [&str; 2] = ["statefork", "statefork-shim"];
 
+/// How the names of the embedded runtime's links begin, of which each container has one.
+const LINK: &str = "sf";
+
+/// Below which of each hierarchy the embedded runtime has its control groups.
+const GROUPS: &str = "statefork";
+
 /// How long what was removed may take to go: engines free ports and processes after they answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -23,7 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) struct Census(BTreeSet<String>);
 
 impl Census {
-    /// Counts what is in the engines, our processes, and the ports that are listened on.
+    /// Counts what is in the engines, our processes, the links and control groups of the embedded
+    /// runtime, and the ports that are listened on.
     pub(crate) fn take(engines: &[Engine]) -> Result<Self> {
         let mut there = BTreeSet::new();
         for engine in engines {
@@ -31,6 +38,8 @@ impl Census {
             there.extend(objects.iter().map(|o| format!("{} {o}", engine.kind)));
         }
         there.extend(processes());
+        there.extend(links());
+        there.extend(control_groups());
         there.extend(listeners());
         Ok(Self(there))
     }
@@ -69,6 +78,35 @@ fn processes() -> Vec<String> {
         found.push(format!("process {} {}", process.pid, line.trim()));
     }
     found
+}
+
+fn links() -> Vec<String> {
+    let table = fs::read_to_string("/proc/net/dev").unwrap_or_default();
+    let names = table.lines().filter_map(|line| line.split(':').next());
+    names
+        .map(str::trim)
+        .filter(|name| name.starts_with(LINK))
+        .map(|name| format!("link {name}"))
+        .collect()
+}
+
+/// Those of the hierarchies that lie where they usually do (cgroups(7)): of version 2 alone, or one for
+/// each controller of version 1 and that of version 2 beside them.
+fn control_groups() -> Vec<String> {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(root).into_iter().flatten().flatten();
+    let mut roots: Vec<_> = hierarchies.map(|entry| entry.path()).collect();
+    roots.push(root.to_owned());
+    let groups = roots
+        .iter()
+        .flat_map(|root| fs::read_dir(root.join(GROUPS)))
+        .flatten()
+        .flatten();
+    groups
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .map(|path| format!("control group {}", path.display()))
+        .collect()
 }
 
 /// The TCP ports that are listened on, each with who does.

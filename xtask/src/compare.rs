@@ -25,7 +25,7 @@ use crate::daemons::{Kind, Layout, with_daemons};
 use crate::engine::{Engine, with_images};
 use crate::image::{TARGET_APP, images, usual_dir};
 use crate::interrupt;
-use crate::setup::setup;
+use crate::setup::{Needs, setup};
 use against::Against;
 use cells::{Extent, Operation, Payload};
 use delay::Delay;
@@ -116,7 +116,7 @@ pub(crate) fn run_command(args: &Args) -> Result<()> {
         .clone()
         .unwrap_or_else(|| usual_dir().join("compare"));
     fs::create_dir_all(&out).with_context(|| format!("create {}", out.display()))?;
-    setup(false)?;
+    setup(Needs::All)?;
     interrupt::check()?;
     let archives = images(&usual_dir(), false)?;
     let programs = build(args.delay.is_some())?;

@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: the main job on a real application, told step by step, on Docker and then on
-//! Podman. Each claim is checked by asking the application itself over HTTP.
+//! `cargo xtask demo`: the main job on a real application, told step by step, on native or on what is
+//! asked for. Each claim is checked by asking the application itself over HTTP.
 
 mod application;
 mod stage;
@@ -11,74 +11,115 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::census::Census;
-use crate::daemons::{Kind, Layout, with_daemons};
+use crate::daemons::{Layout, with_daemons};
 use crate::engine::{Engine, with_images};
-use crate::image::{TARGET_APP, images, usual_dir};
+use crate::image::{TARGET_APP, target_app, usual_dir};
 use crate::interrupt;
 use crate::program;
-use crate::setup::setup;
+use crate::runtime::{Runtime, daemons};
+use crate::setup::{Needs, setup};
 use stage::Stage;
 
 /// Arguments of `cargo xtask demo`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only on this runtime.
-    #[arg(long, value_enum)]
-    runtime: Option<Kind>,
+    /// On which runtime.
+    #[arg(long, value_enum, default_value_t = Choice::Native)]
+    runtime: Choice,
+}
+
+/// One runtime, or all.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Choice {
+    /// The embedded one: needs no daemon.
+    Native,
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+    /// All of them, one after the other.
+    All,
+}
+
+impl Choice {
+    fn runtimes(self) -> Vec<Runtime> {
+        match self {
+            Self::Native => vec![Runtime::Native],
+            Self::Docker => vec![Runtime::Docker],
+            Self::Podman => vec![Runtime::Podman],
+            Self::All => Runtime::ALL.to_vec(),
+        }
+    }
 }
 
 /// Runs the command.
 pub(crate) fn run_command(args: &Args) -> Result<()> {
     let begun = Instant::now();
     interrupt::watch()?;
-    let kinds = args.runtime.map_or(Kind::ALL.to_vec(), |kind| vec![kind]);
+    let runtimes = args.runtime.runtimes();
+    let kinds = daemons(&runtimes);
+    println!("This builds statefork and runs it on a real application.");
     println!(
-        "This builds statefork and runs it on a real application. It installs the container tools\n\
-         that are missing, starts their daemons if they do not run, and takes away what it made,\n\
-         except for installed packages and what lies in target/.\n"
+        "{}\n",
+        match kinds.is_empty() {
+            true =>
+                "No container tool is needed. What makes the application's image is installed where\n\
+                 it is missing; what the demonstration makes is taken away again, except for\n\
+                 installed packages and what lies in target/.",
+            false =>
+                "It installs the container tools that are missing, starts their daemons if they do\n\
+                 not run, and takes away what it made, except for installed packages and what lies\n\
+                 in target/.",
+        }
     );
     let program = program::build()?;
-    setup(false)?;
+    setup(match kinds.is_empty() {
+        true => Needs::Image,
+        false => Needs::All,
+    })?;
     interrupt::check()?;
-    let archives = images(&usual_dir(), false)?;
+    let archive = target_app(&usual_dir(), false)?;
     let layout = Layout::new(None)?;
     with_daemons(&layout, &kinds, || {
-        for &kind in &kinds {
+        for &runtime in &runtimes {
             interrupt::check()?;
-            let engine = Engine::new(&layout, kind);
-            let engines = [engine.clone()];
-            let before = Census::take(&engines)?;
-            let shown = with_images(&engines, &[(&archives.target_app, TARGET_APP)], || {
-                show(&program, &layout, &engine)
-            });
-            let left = before.compare(&engines);
-            match (shown, left) {
-                (Ok(()), left) => left?,
-                (Err(error), Ok(())) => return Err(error),
-                (Err(error), Err(left)) => return Err(error.context(format!("{left:#}"))),
-            }
-            println!("  ✓ no container, image, network, volume, process or port is left behind");
+            show(runtime, &program, &layout, &archive)?;
+            println!("  ✓ nothing is left behind: {}", SOUGHT);
         }
         Ok(())
     })?;
-    let names: Vec<String> = kinds.iter().map(Kind::to_string).collect();
+    let names: Vec<String> = runtimes.iter().map(Runtime::to_string).collect();
     println!(
         "\nEvery claim held, on {}, in {:.0} s.",
-        names.join(" and on "),
+        names.join(", on "),
         begun.elapsed().as_secs_f64()
     );
     Ok(())
 }
 
-/// Tells the story on one runtime, and takes the environment away whatever happens.
-fn show(program: &Path, layout: &Layout, engine: &Engine) -> Result<()> {
-    let stage = Stage::set(program, layout, engine)?;
-    let told = story::tell(&stage);
-    if told.is_ok() {
-        return Ok(());
-    }
-    match stage.clear() {
-        Ok(()) => told,
-        Err(clearing) => told.map_err(|error| error.context(format!("{clearing:#}"))),
+/// What is looked for afterwards.
+const SOUGHT: &str = "container, image, network, volume, process, control group, link or port";
+
+/// Tells the story on one runtime, takes the environment away whatever happens, and looks for what is
+/// left.
+fn show(runtime: Runtime, program: &Path, layout: &Layout, archive: &Path) -> Result<()> {
+    let engine = runtime.daemon().map(|kind| Engine::new(layout, kind));
+    let engines: Vec<Engine> = engine.clone().into_iter().collect();
+    let before = Census::take(&engines)?;
+    let shown = with_images(&engines, &[(archive, TARGET_APP)], || {
+        let stage = Stage::set(program, layout, runtime, engine.as_ref())?;
+        let told = story::tell(&stage, archive);
+        match told {
+            Ok(()) => Ok(()),
+            Err(error) => Err(match stage.clear() {
+                Ok(()) => error,
+                Err(clearing) => error.context(format!("{clearing:#}")),
+            }),
+        }
+    });
+    match (shown, before.compare(&engines)) {
+        (Ok(()), left) => left,
+        (Err(error), Ok(())) => Err(error),
+        (Err(error), Err(left)) => Err(error.context(format!("{left:#}"))),
     }
 }

@@ -72,17 +72,26 @@ pub(crate) fn run_command(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Makes the archive of target-app's image, unless what it is made from is unchanged.
+pub(crate) fn target_app(out: &Path, force: bool) -> Result<PathBuf> {
+    let out = &directory(out)?;
+    let scratch = Scratch::new(out)?;
+    let archive = Archives::in_dir(out).target_app;
+    let sources = workspace().join("target-app");
+    let inputs = inputs(&sources, &target_app::SOURCES)?;
+    refresh(&archive, force, &inputs, &scratch, |next| {
+        target_app::build(&sources, &out.join(PACKAGES), scratch.path(), next)
+    })?;
+    Ok(archive)
+}
+
 /// Makes the archives of target-app and of the small image, unless what they are made from is
 /// unchanged.
 pub(crate) fn images(out: &Path, force: bool) -> Result<Archives> {
+    target_app(out, force)?;
     let out = &directory(out)?;
     let scratch = Scratch::new(out)?;
     let archives = Archives::in_dir(out);
-    let sources = workspace().join("target-app");
-    let inputs = inputs(&sources, &target_app::SOURCES)?;
-    refresh(&archives.target_app, force, &inputs, &scratch, |next| {
-        target_app::build(&sources, &out.join(PACKAGES), scratch.path(), next)
-    })?;
     let program = busybox::program()?;
     refresh(&archives.busybox, force, &[&program], &scratch, |next| {
         busybox::build(scratch.path(), next, &program)

@@ -11,6 +11,7 @@ mod interrupt;
 mod process;
 mod program;
 mod prove;
+mod runtime;
 mod setup;
 mod test;
 mod tidy;

@@ -24,7 +24,7 @@ use crate::engine::Engine;
 use crate::image::{POSTGRES, postgres, usual_dir};
 use crate::interrupt;
 use crate::program;
-use crate::setup::setup;
+use crate::setup::{Needs, setup};
 use inventory::Inventory;
 use journal::Journal;
 use rounds::Rounds;
@@ -75,7 +75,7 @@ pub(crate) struct Enclosed {
 pub(crate) fn run_command(args: &Args) -> Result<()> {
     interrupt::watch()?;
     let program = program::build()?;
-    setup(false)?;
+    setup(Needs::All)?;
     interrupt::check()?;
     let archive = postgres(&usual_dir(), false)?;
     prove(args.runtime, args.rounds, args.seed, &program, &archive)

@@ -85,6 +85,18 @@ const PACKAGES: [Package; 11] = [
     },
 ];
 
+/// Those with which target-app's image is made.
+const FOR_IMAGE: [&str; 2] = ["debootstrap", "python3-pip"];
+
+/// What is to be there.
+#[derive(Clone, Copy)]
+pub(crate) enum Needs {
+    /// What target-app's image is made with.
+    Image,
+    /// Everything.
+    All,
+}
+
 /// Arguments of `cargo xtask setup`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -95,12 +107,20 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run_command(args: &Args) -> Result<()> {
-    setup(args.dry_run)
+    install(Needs::All, args.dry_run)
 }
 
 /// Installs what is missing. Does nothing, quickly, when nothing is.
-pub(crate) fn setup(dry_run: bool) -> Result<()> {
-    let missing: Vec<&Package> = PACKAGES.iter().filter(|p| !is_present(p)).collect();
+pub(crate) fn setup(extent: Needs) -> Result<()> {
+    install(extent, false)
+}
+
+fn install(extent: Needs, dry_run: bool) -> Result<()> {
+    let wanted = PACKAGES.iter().filter(|package| match extent {
+        Needs::Image => FOR_IMAGE.contains(&package.name),
+        Needs::All => true,
+    });
+    let missing: Vec<&Package> = wanted.filter(|package| !is_present(package)).collect();
     if missing.is_empty() {
         println!("setup: nothing is missing");
         return Ok(());

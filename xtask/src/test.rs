@@ -15,7 +15,7 @@ use crate::interrupt::{self, Heed};
 use crate::process::{command, display, is_root};
 use crate::program;
 use crate::prove::prove;
-use crate::setup::setup;
+use crate::setup::{Needs, setup};
 use crate::tidy::tidy;
 
 /// The volume that the conformance suite mounts: it cannot remove it through the contract.
@@ -63,7 +63,7 @@ fn all(args: &Args, steps: &mut Steps) -> Result<()> {
         let archives = Archives::in_dir(&usual_dir());
         return in_engines(args, &kinds, &layout, &archives, steps);
     }
-    steps.run("packages", || setup(false))?;
+    steps.run("packages", || setup(Needs::All))?;
     let archives = steps.run("images", || images(&usual_dir(), false))?;
     heading("daemons");
     with_daemons(&layout, &kinds, || {

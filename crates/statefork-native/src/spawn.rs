@@ -40,7 +40,7 @@ pub(crate) enum StartError {
     #[error("run the helper of a container")]
     Helper(#[source] io::Error),
     /// The helper ended without a word: somebody killed it. What it had made has been removed.
-    #[error("run the helper of a container: it was killed")]
+    #[error("run the helper of a container: it ended without a word")]
     Died,
     /// The network could not be made.
     #[error("make the container's network")]

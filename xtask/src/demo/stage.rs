@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::daemons::{Kind, Layout, identity};
 use crate::engine::Engine;
 use crate::interrupt::{self, Heed, Output};
+use crate::runtime::Runtime;
 
 /// What the configuration of the demonstration says.
 const CONFIG: &str = "\
@@ -27,7 +28,8 @@ const NOTHING_THERE: i32 = 3;
 /// Where `statefork` runs.
 pub(super) struct Stage {
     program: PathBuf,
-    engine: Engine,
+    runtime: Runtime,
+    engine: Option<Engine>,
     sockets: [(&'static str, PathBuf); 2],
     environment: String,
     folder: TempDir,
@@ -35,7 +37,12 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Makes the folder with the configuration and the home.
-    pub(super) fn set(program: &Path, layout: &Layout, engine: &Engine) -> Result<Self> {
+    pub(super) fn set(
+        program: &Path,
+        layout: &Layout,
+        runtime: Runtime,
+        engine: Option<&Engine>,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("statefork-demo-")
             .tempdir()
@@ -44,7 +51,8 @@ impl Stage {
         write_private(&config, CONFIG).with_context(|| format!("write {}", config.display()))?;
         let stage = Self {
             program: program.to_owned(),
-            engine: engine.clone(),
+            runtime,
+            engine: engine.cloned(),
             sockets: [
                 ("DOCKER_HOST", layout.socket(Kind::Docker)),
                 ("CONTAINER_HOST", layout.socket(Kind::Podman)),
@@ -52,7 +60,7 @@ impl Stage {
             environment: format!("demo-p{}", std::process::id()),
             folder,
         };
-        println!("\n=== {} ===\n", stage.engine.kind);
+        println!("\n=== {runtime} ===\n");
         println!(
             "In {}, with this statefork.yaml:",
             stage.folder.path().display()
@@ -66,8 +74,8 @@ impl Stage {
     }
 
     /// The runtime's name.
-    pub(super) fn runtime(&self) -> Kind {
-        self.engine.kind
+    pub(super) fn runtime(&self) -> Runtime {
+        self.runtime
     }
 
     /// Runs `statefork`, showing the command as it would be typed and what it says.
@@ -106,18 +114,26 @@ impl Stage {
         for process in identity::find(|args| args.iter().any(|arg| arg.contains(&home))) {
             failures.extend(process.stop(Duration::from_secs(2)).err());
         }
-        let label = format!("dev.statefork.environment={}", self.environment);
-        for container in self.engine.containers(Some(&label))? {
-            failures.extend(self.engine.remove_container(&container.id).err());
-        }
-        // Those made from others come first.
-        for image in self.engine.images(&label)? {
-            failures.extend(self.engine.remove_image(&image.id).err());
+        if let Some(engine) = &self.engine {
+            self.sweep(engine, &mut failures)?;
         }
         match failures.into_iter().next() {
             None => Ok(()),
             Some(failure) => Err(failure),
         }
+    }
+
+    /// Removes what is left in a daemon.
+    fn sweep(&self, engine: &Engine, failures: &mut Vec<anyhow::Error>) -> Result<()> {
+        let label = format!("dev.statefork.environment={}", self.environment);
+        for container in engine.containers(Some(&label))? {
+            failures.extend(engine.remove_container(&container.id).err());
+        }
+        // Those made from others come first.
+        for image in engine.images(&label)? {
+            failures.extend(engine.remove_image(&image.id).err());
+        }
+        Ok(())
     }
 
     fn output(&self, args: &[&str], heed: Heed) -> Result<Output> {

@@ -1,19 +1,31 @@
 //! The story: what a person does who saves the state of an application, breaks it, and goes back.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::application::Application;
 use super::stage::Stage;
 use crate::image::TARGET_APP;
+use crate::runtime::Runtime;
 
 /// Tells it from `up` to `down --purge`.
 ///
 /// # Errors
 ///
 /// At the first command that fails and the first claim that does not hold.
-pub(super) fn tell(stage: &Stage) -> Result<()> {
+pub(super) fn tell(stage: &Stage, archive: &Path) -> Result<()> {
     let app = Application::at_free_port()?;
+    if stage.runtime() == Runtime::Native {
+        say(
+            "Take the application's image from an archive. No other container tool has a part in this.",
+        );
+        let archive = archive
+            .to_str()
+            .context("the archive's path is not UTF-8")?;
+        stage.run(&["image", "import", archive])?;
+    }
     start(stage, &app)?;
     let saved = save(stage, &app)?;
     go_back(stage, &app, &saved)?;
@@ -138,6 +150,9 @@ fn look_back(stage: &Stage) -> Result<()> {
 fn end(stage: &Stage, app: &Application) -> Result<()> {
     say("Take everything away, snapshots included.");
     stage.run(&["down", "--purge"])?;
+    if stage.runtime() == Runtime::Native {
+        stage.run(&["image", "rm", TARGET_APP])?;
+    }
     holds(app.is_gone(), "nothing listens on the address any more")
 }
 

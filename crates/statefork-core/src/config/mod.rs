@@ -39,7 +39,7 @@ pub use value::{
 /// The environment's name where none is given.
 pub const DEFAULT_ENVIRONMENT: &str = "default";
 /// The runtime where none is given.
-pub const DEFAULT_RUNTIME: &str = "docker";
+pub const DEFAULT_RUNTIME: &str = "native";
 
 /// The configuration of one call: plain values, complete.
 #[derive(Clone, Debug, PartialEq)]

@@ -59,10 +59,27 @@ impl AsFd for Namespace {
 pub(super) async fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
+    on_thread_with(|| Ok(()), |()| work()).await
+}
+
+/// As [`on_thread`], for `work` with something that is opened there, and that takes long to be closed:
+/// nobody waits for that.
+pub(super) async fn on_thread_with<K: 'static, T: Send + 'static>(
+    open: impl FnOnce() -> io::Result<K> + Send + 'static,
+    work: impl FnOnce(&mut K) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     let (sender, result) = oneshot::channel();
     Builder::new().spawn(move || {
+        let (opened, done) = match open() {
+            Ok(mut opened) => {
+                let done = work(&mut opened);
+                (Some(opened), done)
+            }
+            Err(error) => (None, Err(error)),
+        };
         // An error is that nobody waits any more.
-        let _ = sender.send(work());
+        let _ = sender.send(done);
+        drop(opened);
     })?;
     result.await.unwrap_or_else(|_| Err(panicked()))
 }

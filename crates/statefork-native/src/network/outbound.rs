@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use super::namespace::on_thread;
+use super::namespace::on_thread_with;
 use super::netlink::{Netlink, os_error};
 use super::nft::{self, Batch, Chain, End, Rule, Steps, Verdict};
 use super::subnet::Subnet;
@@ -40,18 +40,26 @@ const ATTEMPTS: u32 = 5;
 /// made, or none.
 pub(crate) async fn enable_outbound(table: &str, subnet: &Subnet) -> io::Result<()> {
     let (table, subnet) = (table.to_owned(), *subnet);
-    on_thread(move || retrying(|| enable(&table, &subnet))).await
+    on_connection(move |netlink| retrying(|| enable(netlink, &table, &subnet))).await
 }
 
 /// Removes what [`enable_outbound`] has made for `table`, whatever the subnet was; forwarding stays
 /// on. Absent is success.
 pub(crate) async fn disable_outbound(table: &str) -> io::Result<()> {
     let table = table.to_owned();
-    on_thread(move || match retrying(|| disable(&table)) {
+    let disabled = on_connection(move |netlink| retrying(|| disable(netlink, &table))).await;
+    match disabled {
         Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
         disabled => disabled,
-    })
-    .await
+    }
+}
+
+/// Does `work` with a connection to nftables. At its close the kernel waits until all processors have
+/// seen what anybody has changed, which takes 10 to 20 ms.
+async fn on_connection(
+    work: impl FnOnce(&mut Netlink) -> io::Result<()> + Send + 'static,
+) -> io::Result<()> {
+    on_thread_with(nft::open, work).await
 }
 
 /// Tries again what failed because somebody else has just removed a rule.
@@ -65,20 +73,19 @@ fn retrying(mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     attempt()
 }
 
-fn enable(table: &str, subnet: &Subnet) -> io::Result<()> {
+fn enable(netlink: &mut Netlink, table: &str, subnet: &Subnet) -> io::Result<()> {
     forward()?;
-    let mut netlink = nft::open()?;
     let comment = format!("{table} {subnet}");
     let are_right = |rules: &[Rule], count| {
         let is_right = |rule: &Rule| rule.comment.as_deref() == Some(&comment);
         rules.len() == count && rules.iter().all(is_right)
     };
     let mut batch = Batch::new();
-    if !are_right(&nft::rules(&mut netlink, table)?, OWN_RULES) {
+    if !are_right(&nft::rules(netlink, table)?, OWN_RULES) {
         batch = own_table(batch, table, subnet, &comment);
     }
-    if nft::has_chain(&mut netlink, THEIR_TABLE, THEIR_CHAIN)? {
-        let found = rules_in_theirs(&mut netlink, table)?;
+    if nft::has_chain(netlink, THEIR_TABLE, THEIR_CHAIN)? {
+        let found = rules_in_theirs(netlink, table)?;
         if !are_right(&found, RULES_IN_THEIRS) {
             for rule in &found {
                 batch = batch.remove_rule(THEIR_TABLE, rule);
@@ -92,18 +99,17 @@ fn enable(table: &str, subnet: &Subnet) -> io::Result<()> {
     }
     match batch.is_empty() {
         true => Ok(()),
-        false => batch.commit(&mut netlink),
+        false => batch.commit(netlink),
     }
 }
 
-fn disable(table: &str) -> io::Result<()> {
-    let mut netlink = nft::open()?;
+fn disable(netlink: &mut Netlink, table: &str) -> io::Result<()> {
     // One that was just made, if there was none.
     let mut batch = Batch::new().add_table(table).remove_table(table);
-    for rule in &rules_in_theirs(&mut netlink, table)? {
+    for rule in &rules_in_theirs(netlink, table)? {
         batch = batch.remove_rule(THEIR_TABLE, rule);
     }
-    batch.commit(&mut netlink)
+    batch.commit(netlink)
 }
 
 /// Makes our table in place of whatever there is under its name.
