@@ -28,9 +28,11 @@ fn main() -> Result<()> {
     };
     let runtime = tokio::runtime::Runtime::new().context("start an async runtime")?;
     println!("chain of {} | n | ms: median (min to max)", size.chain);
-    for available in runtime.block_on(available())? {
+    let folder = tempfile::tempdir()?;
+    let home = folder.path().join("home");
+    for available in runtime.block_on(available(&home))? {
         let name = available.runtime.name();
-        let fixture = runtime.block_on(Fixture::up(&available))?;
+        let fixture = runtime.block_on(Fixture::up(&available, &home))?;
         let measured = runtime.block_on(measure(name, &fixture, &size));
         runtime.block_on(fixture.down())?;
         measured?;

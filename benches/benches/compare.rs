@@ -1,11 +1,11 @@
-//! Snapshot, step and restore on every runtime, and the naive way on the same daemon, in turn.
+//! Snapshot, step and restore on every runtime, and the naive way on those that have a daemon, in turn.
 //!
 //! `cargo xtask compare` runs this with a plan and makes a report of the samples; by itself it does
 //! each operation on 1 MB at depth 1. The rounds are our own, since criterion times one function
 //! after the other and would let a drift of the machine hit one tool alone: it is given the durations
 //! that were measured. The report has its own statistics, over all runs of a comparison.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -26,7 +26,6 @@ fn main() -> Result<()> {
     let mut criterion = Criterion::default().configure_from_args();
     let runtime = Runtime::new().context("start an async runtime")?;
     let mut records = Records::open(plan.samples_file.as_deref())?;
-    let runtimes = runtime.block_on(chosen(&plan, &mut records))?;
     let folder;
     let home: PathBuf = match &plan.home {
         Some(home) => home.clone(),
@@ -35,6 +34,7 @@ fn main() -> Result<()> {
             folder.path().join("home")
         }
     };
+    let runtimes = runtime.block_on(chosen(&plan, &home, &mut records))?;
     let image = plan.image.as_deref().unwrap_or(TARGET_APP.name);
     let imported = match plan.image {
         Some(_) => Vec::new(),
@@ -66,12 +66,12 @@ fn main() -> Result<()> {
 }
 
 /// The runtimes of the plan that answer.
-async fn chosen(plan: &Plan, records: &mut Records) -> Result<Vec<Available>> {
+async fn chosen(plan: &Plan, home: &Path, records: &mut Records) -> Result<Vec<Available>> {
     let wanted = |name: &str| match &plan.runtimes {
         Some(names) => names.iter().any(|wanted| wanted == name),
         None => true,
     };
-    let (mut available, skipped) = examine().await?;
+    let (mut available, skipped) = examine(home).await?;
     available.retain(|available| wanted(available.runtime.name()));
     for Skipped { name, reason } in skipped.into_iter().filter(|skipped| wanted(skipped.name)) {
         println!("{name}: skipped: failed to {reason}");

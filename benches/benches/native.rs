@@ -143,7 +143,18 @@ impl Bench {
         }
     }
 
+    /// A container beside another, as in a restore, and as the only one: then the host's rules are made
+    /// for it, and go with it.
     async fn launches(&mut self, size: &Size) -> Result<()> {
+        let base = self.base.clone();
+        self.launches_beside(size, "the only one").await?;
+        let other = self.launch(&base, &Phases::new()).await?;
+        self.launches_beside(size, "beside another").await?;
+        self.native.remove(&other.id).await?;
+        Ok(())
+    }
+
+    async fn launches_beside(&mut self, size: &Size, what: &str) -> Result<()> {
         let (mut whole, mut start) = (Vec::new(), Vec::new());
         for _ in 0..size.samples {
             let phases = Phases::new();
@@ -154,7 +165,7 @@ impl Bench {
             start.push(phase(&phases, Phase::Start));
             self.native.remove(&container.id).await?;
         }
-        println!("launch, request to execve | {}", series(whole));
+        println!("launch, {what}, request to execve | {}", series(whole));
         println!("  of which start | {}", series(start));
         Ok(())
     }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
-use statefork_benches::{Fixture, Pairs, available};
+use statefork_benches::raw::Raw;
+use statefork_benches::{BUSYBOX, COMMAND, Fixture, Pairs, available};
 use statefork_core::environment::{RestoreRequest, SnapshotRequest};
 use tokio::runtime::Runtime;
 
@@ -18,15 +19,24 @@ const TWIN: &str = "statefork-bench-twin";
 fn operations(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("an async runtime");
     let mut table = Vec::new();
-    for available in runtime.block_on(available()).expect("the runtimes open") {
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = folder.path().join("home");
+    for available in runtime
+        .block_on(available(&home))
+        .expect("the runtimes open")
+    {
+        let raw = runtime.block_on(available.raw()).expect("it connects");
+        // One without a daemon has no bare calls: benches/native.rs has what that takes.
+        let Some(raw) = raw else { continue };
         let name = available.runtime.name();
-        let mut fixture = runtime
-            .block_on(Fixture::up(&available))
+        let fixture = runtime
+            .block_on(Fixture::up(&available, &home))
             .expect("it comes up");
-        let twin = format!("{TWIN}-{}", std::process::id());
-        runtime
-            .block_on(fixture.run_raw(&twin))
-            .expect("the twin runs");
+        let mut twin = Twin {
+            raw,
+            name: format!("{TWIN}-{}", std::process::id()),
+        };
+        runtime.block_on(twin.run("")).expect("the twin runs");
         let mut group = criterion.benchmark_group(name);
         group.sampling_mode(SamplingMode::Flat);
         group.sample_size(20);
@@ -38,8 +48,8 @@ fn operations(criterion: &mut Criterion) {
                 let work = pairs(
                     iterations,
                     &mut snapshots,
-                    &mut fixture,
-                    &twin,
+                    &fixture,
+                    &mut twin,
                     Kind::Snapshot,
                 );
                 runtime.block_on(work).expect("snapshots are taken")
@@ -51,8 +61,8 @@ fn operations(criterion: &mut Criterion) {
                 let work = pairs(
                     iterations,
                     &mut restores,
-                    &mut fixture,
-                    &twin,
+                    &fixture,
+                    &mut twin,
                     Kind::Restore,
                 );
                 runtime.block_on(work).expect("snapshots are restored")
@@ -60,7 +70,7 @@ fn operations(criterion: &mut Criterion) {
         });
         group.finish();
         runtime
-            .block_on(fixture.raw.remove(&twin))
+            .block_on(twin.remove(""))
             .expect("the twin is removed");
         runtime.block_on(fixture.down()).expect("it goes down");
         table.push(format!("{name} snapshot | {snapshots}"));
@@ -81,8 +91,8 @@ enum Kind {
 async fn pairs(
     iterations: u64,
     pairs: &mut Pairs,
-    fixture: &mut Fixture,
-    twin: &str,
+    fixture: &Fixture,
+    twin: &mut Twin,
     kind: Kind,
 ) -> Result<Duration> {
     let to = RestoreRequest::to("base");
@@ -100,8 +110,8 @@ async fn pairs(
             Kind::Restore => fixture.environment.restore(&to).await?.timing.duration,
         };
         let bare = match kind {
-            Kind::Snapshot => bare_snapshot(fixture, twin).await?,
-            Kind::Restore => bare_restore(fixture, twin).await?,
+            Kind::Snapshot => twin.snapshot().await?,
+            Kind::Restore => twin.restore().await?,
         };
         pairs.push(ours, bare);
         total += ours;
@@ -109,32 +119,52 @@ async fn pairs(
     Ok(total)
 }
 
-async fn bare_snapshot(fixture: &mut Fixture, twin: &str) -> Result<Duration> {
-    let begun = Instant::now();
-    fixture.raw.inspect(twin).await?;
-    fixture
-        .raw
-        .commit(twin, "localhost/statefork-bench", twin)
-        .await?;
-    let took = begun.elapsed();
-    let image = format!("localhost/statefork-bench:{twin}");
-    fixture.raw.remove_image(&image).await?;
-    Ok(took)
+/// The same application by bare calls.
+struct Twin {
+    raw: Raw,
+    name: String,
 }
 
-/// The former twin is paused until the next one answers, then removed; the next one takes its name
-/// afterwards, outside of the time.
-async fn bare_restore(fixture: &mut Fixture, twin: &str) -> Result<Duration> {
-    let next = format!("{twin}-next");
-    let begun = Instant::now();
-    fixture.raw.inspect(twin).await?;
-    fixture.raw.pause(twin).await?;
-    fixture.run_raw(&next).await?;
-    fixture.raw.remove(twin).await?;
-    let took = begun.elapsed();
-    fixture.raw.remove(&next).await?;
-    fixture.run_raw(twin).await?;
-    Ok(took)
+impl Twin {
+    fn named(&self, more: &str) -> String {
+        format!("{}{more}", self.name)
+    }
+
+    async fn run(&mut self, more: &str) -> Result<()> {
+        let name = self.named(more);
+        self.raw.run(&name, BUSYBOX.name, &COMMAND).await
+    }
+
+    async fn remove(&mut self, more: &str) -> Result<()> {
+        let name = self.named(more);
+        self.raw.remove(&name).await
+    }
+
+    async fn snapshot(&mut self) -> Result<Duration> {
+        const REPOSITORY: &str = "localhost/statefork-bench";
+        let begun = Instant::now();
+        self.raw.inspect(&self.name).await?;
+        self.raw.commit(&self.name, REPOSITORY, &self.name).await?;
+        let took = begun.elapsed();
+        let image = format!("{REPOSITORY}:{}", self.name);
+        self.raw.remove_image(&image).await?;
+        Ok(took)
+    }
+
+    /// The former twin is paused until the next one answers, then removed; the next one takes its name
+    /// afterwards, outside of the time.
+    async fn restore(&mut self) -> Result<Duration> {
+        const NEXT: &str = "-next";
+        let begun = Instant::now();
+        self.raw.inspect(&self.name).await?;
+        self.raw.pause(&self.name).await?;
+        self.run(NEXT).await?;
+        self.remove("").await?;
+        let took = begun.elapsed();
+        self.remove(NEXT).await?;
+        self.run("").await?;
+        Ok(took)
+    }
 }
 
 criterion_group!(benches, operations);

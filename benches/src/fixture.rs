@@ -13,13 +13,12 @@ use statefork_core::{Environment, Home};
 use statefork_runtime::{ContainerSpec, PortMapping, Runtime};
 
 use crate::images::BUSYBOX;
-use crate::raw::Raw;
 use crate::runtimes::Available;
 
 /// The port that the application listens on in its container.
 pub const PORT: u16 = 8000;
 /// What runs in it: a server that listens at once.
-const COMMAND: [&str; 4] = ["httpd", "-f", "-p", "8000"];
+pub const COMMAND: [&str; 4] = ["httpd", "-f", "-p", "8000"];
 
 /// A program of ours, built with the profile of this benchmark.
 pub fn program(name: &str) -> Result<PathBuf> {
@@ -105,26 +104,21 @@ pub(crate) async fn purge(environment: &Environment) -> Result<()> {
     Ok(())
 }
 
-/// An environment that is up in a home of its own, and a bare connection to its daemon.
+/// An environment that is up.
 pub struct Fixture {
     /// The environment.
     pub environment: Environment,
-    /// The bare connection.
-    pub raw: Raw,
     runtime: Arc<dyn Runtime>,
     imported: bool,
-    _home: tempfile::TempDir,
 }
 
 impl Fixture {
-    /// Brings it up.
-    pub async fn up(available: &Available) -> Result<Self> {
+    /// Brings it up in the home that the runtime was opened for.
+    pub async fn up(available: &Available, home: &Path) -> Result<Self> {
         let runtime = available.runtime.clone();
         let imported = BUSYBOX.import(runtime.as_ref()).await?;
-        let home = tempfile::tempdir()?;
         let name = format!("bench-{:08x}", rand::random::<u32>());
-        let environment = environment(home.path(), runtime.clone(), &name)?;
-        let raw = available.raw().await?;
+        let environment = environment(home, runtime.clone(), &name)?;
         let spec = ContainerSpec {
             command: Some(COMMAND.map(str::to_owned).into()),
             ..ContainerSpec::default()
@@ -133,16 +127,9 @@ impl Fixture {
         environment.up(&request).await?;
         Ok(Self {
             environment,
-            raw: raw.context("it has no daemon to compare with")?,
             runtime,
             imported,
-            _home: home,
         })
-    }
-
-    /// Runs the same application by bare calls.
-    pub async fn run_raw(&mut self, name: &str) -> Result<()> {
-        self.raw.run(name, BUSYBOX.name, &COMMAND).await
     }
 
     /// Brings it down and removes all of it.

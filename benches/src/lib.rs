@@ -13,7 +13,7 @@ mod pairs;
 pub mod raw;
 mod runtimes;
 
-pub use fixture::{Fixture, PORT, program};
+pub use fixture::{COMMAND, Fixture, PORT, program};
 pub use images::{BUSYBOX, ImageArchive, TARGET_APP};
 pub use pairs::{Pairs, Series};
 pub use runtimes::{Available, Skipped, available, examine};

@@ -6,13 +6,18 @@ use std::sync::Arc;
 use anyhow::Result;
 use statefork_runtime::{Runtime, RuntimeIdentity, RuntimeOptions};
 
+use crate::fixture::program;
 use crate::raw::{DOCKER, Dialect, PODMAN, Raw};
 
 type Open = fn(&RuntimeOptions) -> Result<Arc<dyn Runtime>>;
 
 /// How each runtime is opened, and how its daemon is spoken to without us, if it has one. Whoever
 /// joins this list is in every benchmark.
-const RUNTIMES: [(Open, Option<Dialect>); 2] = [
+const RUNTIMES: [(Open, Option<Dialect>); 3] = [
+    (
+        |options| Ok(Arc::new(statefork_native::open(options)?)),
+        None,
+    ),
     (
         |options| Ok(Arc::new(statefork_docker::open(options)?)),
         Some(DOCKER),
@@ -34,6 +39,11 @@ pub struct Available {
 }
 
 impl Available {
+    /// Whether it has a daemon, which can be spoken to without us.
+    pub fn has_daemon(&self) -> bool {
+        self.dialect.is_some()
+    }
+
     /// A bare connection to its daemon; `None` where it has none.
     pub async fn raw(&self) -> Result<Option<Raw>> {
         let Some(dialect) = self.dialect else {
@@ -54,11 +64,17 @@ pub struct Skipped {
     pub reason: String,
 }
 
-/// The runtimes that answer, and those that do not.
-pub async fn examine() -> Result<(Vec<Available>, Vec<Skipped>)> {
+/// The runtimes that answer, and those that do not. `home` is that of the environments: one that has no
+/// daemon keeps there what it has, as `statefork` has it do.
+pub async fn examine(home: &Path) -> Result<(Vec<Available>, Vec<Skipped>)> {
     let (mut available, mut skipped) = (Vec::new(), Vec::new());
+    let options = RuntimeOptions {
+        storage: Some(home.join(statefork_native::NAME)),
+        helper: Some(program("statefork-shim")?),
+        ..RuntimeOptions::default()
+    };
     for (open, dialect) in RUNTIMES {
-        let runtime = open(&RuntimeOptions::default())?;
+        let runtime = open(&options)?;
         match runtime.identify().await {
             Ok(identity) => available.push(Available {
                 runtime,
@@ -75,8 +91,8 @@ pub async fn examine() -> Result<(Vec<Available>, Vec<Skipped>)> {
 }
 
 /// The runtimes that answer; of the others the reason is told.
-pub async fn available() -> Result<Vec<Available>> {
-    let (available, skipped) = examine().await?;
+pub async fn available(home: &Path) -> Result<Vec<Available>> {
+    let (available, skipped) = examine(home).await?;
     for Skipped { name, reason } in skipped {
         println!("{name}: skipped: failed to {reason}");
     }

@@ -21,10 +21,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::daemons::{Kind, Layout, with_daemons};
+use crate::daemons::{Layout, with_daemons};
 use crate::engine::{Engine, with_images};
 use crate::image::{TARGET_APP, images, usual_dir};
 use crate::interrupt;
+use crate::runtime::{Runtime, daemons};
 use crate::setup::{Needs, setup};
 use against::Against;
 use cells::{Extent, Operation, Payload};
@@ -41,7 +42,7 @@ use samples::Samples;
 pub(crate) struct Args {
     /// Only on these runtimes.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "RUNTIME")]
-    runtimes: Vec<Kind>,
+    runtimes: Vec<Runtime>,
     /// 1 MB at depth 1 only, 10 samples each.
     #[arg(long)]
     quick: bool,
@@ -98,12 +99,14 @@ pub(crate) fn run_command(args: &Args) -> Result<()> {
     // Before anything takes time.
     let former = args.against.as_ref().map(|name| Report::load(&saved(name)));
     let former = former.transpose()?;
-    let kinds = match args.runtimes.as_slice() {
-        [] => Kind::ALL.to_vec(),
+    let runtimes = match args.runtimes.as_slice() {
+        [] => Runtime::ALL.to_vec(),
         chosen => chosen.to_vec(),
     };
     if let Some(delay) = &args.delay
-        && !kinds.iter().any(|kind| kind.to_string() == delay.runtime)
+        && !runtimes
+            .iter()
+            .any(|runtime| runtime.to_string() == delay.runtime)
     {
         bail!("{delay}: that runtime takes no part");
     }
@@ -123,10 +126,10 @@ pub(crate) fn run_command(args: &Args) -> Result<()> {
     let layout = Layout::new(None)?;
     let begun = Instant::now();
     let started_at = now()?;
-    let measured = with_daemons(&layout, &kinds, || {
+    let measured = with_daemons(&layout, &daemons(&runtimes), || {
         let comparison = Comparison {
             args,
-            kinds: &kinds,
+            runtimes: &runtimes,
             layout: &layout,
             programs: &programs,
             extent: &extent,
@@ -164,7 +167,7 @@ pub(crate) fn run_command(args: &Args) -> Result<()> {
 /// One comparison, with daemons that answer.
 struct Comparison<'a> {
     args: &'a Args,
-    kinds: &'a [Kind],
+    runtimes: &'a [Runtime],
     layout: &'a Layout,
     programs: &'a Programs,
     extent: &'a Extent,
@@ -174,10 +177,9 @@ struct Comparison<'a> {
 impl Comparison<'_> {
     /// Measures, and leaves nothing behind; what the benchmark wrote down.
     fn run(&self, archive: &Path) -> Result<String> {
-        let engines: Vec<Engine> = self
-            .kinds
-            .iter()
-            .map(|&kind| Engine::new(self.layout, kind))
+        let engines: Vec<Engine> = daemons(self.runtimes)
+            .into_iter()
+            .map(|kind| Engine::new(self.layout, kind))
             .collect();
         let run = format!("{:08x}", rand::random::<u32>());
         let name = format!("statefork-compare-{run}");
@@ -190,7 +192,7 @@ impl Comparison<'_> {
             // It is the guard's to remove from here on.
             folder: folder.keep(),
             program: self.programs.statefork.clone(),
-            runtime: self.kinds.to_vec(),
+            runtime: self.runtimes.to_vec(),
             environment: depths
                 .iter()
                 .map(|depth| format!("{name}-d{depth}"))
@@ -204,7 +206,7 @@ impl Comparison<'_> {
             }
         }
         with_images(&engines, &[(archive, TARGET_APP)], || {
-            let measured = self.measure(&engines, &task, &run);
+            let measured = self.measure(archive, &engines, &task, &run);
             match (guard.end(measured.is_ok()), measured) {
                 (Ok(()), measured) => measured,
                 (Err(left), Ok(_)) => Err(left),
@@ -213,18 +215,28 @@ impl Comparison<'_> {
         })
     }
 
-    fn measure(&self, engines: &[Engine], task: &Task, run: &str) -> Result<String> {
+    fn measure(
+        &self,
+        archive: &Path,
+        engines: &[Engine],
+        task: &Task,
+        run: &str,
+    ) -> Result<String> {
         // A name of its own, which nobody else takes away meanwhile.
         let repository = format!("localhost/{}", task.name);
         for engine in engines {
             engine.tag(TARGET_APP, &repository, "app")?;
+        }
+        let image = format!("{repository}:app");
+        if self.runtimes.contains(&Runtime::Native) {
+            task.import_on_native(self.layout, archive, &image)?;
         }
         let setting = Setting {
             programs: self.programs,
             layout: self.layout,
             task,
             run,
-            image: &format!("{repository}:app"),
+            image: &image,
             extent: self.extent,
             delay: self.args.delay.as_ref(),
             log: self.log,

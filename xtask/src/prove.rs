@@ -19,13 +19,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::daemons::{self, Kind, Layout, with_daemons};
+use crate::daemons::{self, Layout, with_daemons};
 use crate::engine::Engine;
 use crate::image::{POSTGRES, postgres, usual_dir};
 use crate::interrupt;
 use crate::program;
+use crate::runtime::Runtime;
 use crate::setup::{Needs, setup};
-use inventory::Inventory;
+use inventory::{Inventory, Place};
 use journal::Journal;
 use rounds::Rounds;
 use stage::Stage;
@@ -39,7 +40,7 @@ pub(crate) const ENCLOSED: &str = "prove-enclosed";
 pub(crate) struct Args {
     /// On which runtime.
     #[arg(value_enum)]
-    runtime: Kind,
+    runtime: Runtime,
     /// How many rounds of snapshot, more writes, and restore.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -52,7 +53,7 @@ pub(crate) struct Args {
 #[derive(clap::Args)]
 pub(crate) struct Enclosed {
     #[arg(value_enum)]
-    runtime: Kind,
+    runtime: Runtime,
     #[arg(long)]
     rounds: u32,
     #[arg(long)]
@@ -81,9 +82,9 @@ pub(crate) fn run_command(args: &Args) -> Result<()> {
     prove(args.runtime, args.rounds, args.seed, &program, &archive)
 }
 
-/// Proves it on one runtime, with a daemon of its own.
+/// Proves it on one runtime, with a daemon of its own if it has one.
 pub(crate) fn prove(
-    runtime: Kind,
+    runtime: Runtime,
     rounds: u32,
     seed: Option<u64>,
     program: &Path,
@@ -132,9 +133,9 @@ pub(crate) fn prove(
 pub(crate) fn run_enclosed(task: &Enclosed) -> Result<()> {
     interrupt::watch()?;
     let layout = Layout::enclosed(&task.folder.join("daemons"))?;
-    with_daemons(&layout, &[task.runtime], || {
-        let engine = Engine::new(&layout, task.runtime);
-        let held = holds(task, &layout, &engine);
+    let daemon = task.runtime.daemon();
+    with_daemons(&layout, daemon.as_slice(), || {
+        let held = holds(task, &layout);
         match (held, enclosure::end_containers()) {
             (Ok(()), ended) => ended,
             (Err(error), Ok(())) => Err(error),
@@ -143,16 +144,33 @@ pub(crate) fn run_enclosed(task: &Enclosed) -> Result<()> {
     })
 }
 
-fn holds(task: &Enclosed, layout: &Layout, engine: &Engine) -> Result<()> {
-    engine.load(&task.archive, POSTGRES)?;
+fn holds(task: &Enclosed, layout: &Layout) -> Result<()> {
     let stage = Stage::set(task, layout)?;
+    let daemon = task.runtime.daemon();
+    let place = match daemon {
+        Some(kind) => {
+            let engine = Engine::new(layout, kind);
+            engine.load(&task.archive, POSTGRES)?;
+            Place::Daemon(layout, engine)
+        }
+        None => {
+            let archive = task.archive.to_str().context("a path is not UTF-8")?;
+            stage.json(&["image", "import", archive])?;
+            Place::Storage(stage.storage())
+        }
+    };
+    let restart = || {
+        daemon.map_or(Ok(()), |kind| {
+            daemons::kill(layout, kind)?;
+            daemons::revive(layout, kind)
+        })
+    };
     // A daemon makes some things once, when they are first needed, and keeps them; and one that was
     // started anew while containers ran has other connections than one that was not.
     stage.up()?;
-    daemons::kill(layout, task.runtime)?;
-    daemons::revive(layout, task.runtime)?;
+    restart()?;
     stage.json(&["down", "--purge"])?;
-    let before = Inventory::take(engine, layout)?;
+    let before = Inventory::take(&place)?;
     println!("  at the start: {before}");
     let journal = Journal::create(&task.journal)?;
     let rounds = Rounds::new(&stage, layout, journal, task.seed)?;
@@ -164,15 +182,14 @@ fn holds(task: &Enclosed, layout: &Layout, engine: &Engine) -> Result<()> {
         }
     };
     stage.json(&["down", "--purge"])?;
-    before.compare_objects(engine)?;
+    before.compare_objects(&place)?;
     if daemon_was_killed {
         // A dockerd that was killed while it started a container finds the container's network
         // again and keeps three connections of its own to the kernel for it, without anything of
         // which they could be a part. They go with it; whatever else is left does not.
-        daemons::kill(layout, task.runtime)?;
-        daemons::revive(layout, task.runtime)?;
+        restart()?;
     }
-    before.compare_the_rest(engine, layout)?;
+    before.compare_the_rest(&place)?;
     println!("  after `down --purge` it is the same");
     Ok(())
 }

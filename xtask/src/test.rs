@@ -15,6 +15,7 @@ use crate::interrupt::{self, Heed};
 use crate::process::{command, display, is_root};
 use crate::program;
 use crate::prove::prove;
+use crate::runtime::{Runtime, daemons};
 use crate::setup::{Needs, setup};
 use crate::tidy::tidy;
 
@@ -36,7 +37,7 @@ const SEED: u64 = 2;
 pub(crate) struct Args {
     /// Only the tests of this runtime and those that need none.
     #[arg(long, value_enum)]
-    runtime: Option<Kind>,
+    runtime: Option<Runtime>,
     /// Install nothing, make no image and start no daemon: what is there must do. The proof, which
     /// starts daemons of its own, is left out.
     #[arg(long)]
@@ -57,17 +58,21 @@ pub(crate) fn run_command(args: &Args) -> Result<()> {
 }
 
 fn all(args: &Args, steps: &mut Steps) -> Result<()> {
-    let kinds = args.runtime.map_or(Kind::ALL.to_vec(), |kind| vec![kind]);
+    let runtimes = match args.runtime {
+        None => Runtime::ALL.to_vec(),
+        Some(runtime) => vec![runtime],
+    };
+    let kinds = daemons(&runtimes);
     let layout = Layout::new(None)?;
     if args.no_setup {
         let archives = Archives::in_dir(&usual_dir());
-        return in_engines(args, &kinds, &layout, &archives, steps);
+        return in_engines(args, &runtimes, &layout, &archives, steps);
     }
     steps.run("packages", || setup(Needs::All))?;
     let archives = steps.run("images", || images(&usual_dir(), false))?;
     heading("daemons");
     with_daemons(&layout, &kinds, || {
-        in_engines(args, &kinds, &layout, &archives, steps)
+        in_engines(args, &runtimes, &layout, &archives, steps)
     })?;
     if !args.tests.is_empty() {
         return Ok(());
@@ -79,26 +84,29 @@ fn all(args: &Args, steps: &mut Steps) -> Result<()> {
     // The checks have built the program.
     let program = program::built()?;
     let archive = steps.run("database image", || postgres(&usual_dir(), false))?;
-    for &kind in &kinds {
-        let name = match kind {
-            Kind::Docker => "proof on docker",
-            Kind::Podman => "proof on podman",
+    for &runtime in &runtimes {
+        let name = match runtime {
+            Runtime::Native => "proof on native",
+            Runtime::Docker => "proof on docker",
+            Runtime::Podman => "proof on podman",
         };
-        steps.run(name, || prove(kind, ROUNDS, Some(SEED), &program, &archive))?;
+        steps.run(name, || {
+            prove(runtime, ROUNDS, Some(SEED), &program, &archive)
+        })?;
     }
     Ok(())
 }
 
 fn in_engines(
     args: &Args,
-    kinds: &[Kind],
+    runtimes: &[Runtime],
     layout: &Layout,
     archives: &Archives,
     steps: &mut Steps,
 ) -> Result<()> {
-    let engines: Vec<Engine> = kinds
-        .iter()
-        .map(|&kind| Engine::new(layout, kind))
+    let engines: Vec<Engine> = daemons(runtimes)
+        .into_iter()
+        .map(|kind| Engine::new(layout, kind))
         .collect();
     let before = Census::take(&engines)?;
     let loaded: [(&Path, &str); 2] = [
@@ -113,7 +121,7 @@ fn in_engines(
     }
     let checked = with_images(&engines, &loaded, || {
         let cargo = Cargo {
-            kinds,
+            runtimes,
             layout,
             archives,
         };
@@ -169,7 +177,7 @@ fn checks(args: &Args, cargo: &Cargo<'_>, steps: &mut Steps) -> Result<()> {
 
 /// Calls of cargo with what the tests need to know.
 struct Cargo<'a> {
-    kinds: &'a [Kind],
+    runtimes: &'a [Runtime],
     layout: &'a Layout,
     archives: &'a Archives,
 }
@@ -202,9 +210,9 @@ impl Cargo<'_> {
 
     /// Unit and integration tests.
     fn tests(&self, more: &[String]) -> Result<()> {
-        let absent: Vec<Kind> = Kind::ALL
+        let absent: Vec<Runtime> = Runtime::ALL
             .into_iter()
-            .filter(|kind| !self.kinds.contains(kind))
+            .filter(|runtime| !self.runtimes.contains(runtime))
             .collect();
         let mut version = self.command(&["nextest", "--version"]);
         let nextest = interrupt::output(&mut version, Heed::Interrupts)?
@@ -219,14 +227,22 @@ impl Cargo<'_> {
         tests.args(FEATURES);
         // A backend's own integration tests, and those of the command line in the module named
         // like it.
-        for kind in &absent {
-            if nextest {
-                tests.arg("-E").arg(format!(
-                    "not ((package(statefork-{kind}) & kind(test)) | \
-                     (package(statefork-cli) & test(/^{kind}::/)))"
-                ));
-            } else {
-                tests.arg("--exclude").arg(format!("statefork-{kind}"));
+        // Of several expressions one would do: they are to hold all.
+        let expressions = absent.iter().map(|runtime| {
+            format!(
+                "not ((package(statefork-{runtime}) & kind(test)) | \
+                 (package(statefork-cli) & test(/^{runtime}::/)))"
+            )
+        });
+        let expression = expressions.collect::<Vec<_>>().join(" & ");
+        match nextest {
+            true if expression.is_empty() => {}
+            true => {
+                tests.arg("-E").arg(expression);
+            }
+            false => {
+                let packages = absent.iter().map(|runtime| format!("statefork-{runtime}"));
+                tests.args(packages.flat_map(|package| ["--exclude".to_owned(), package]));
             }
         }
         tests.args(more);
@@ -234,8 +250,8 @@ impl Cargo<'_> {
             if !more.iter().any(|argument| argument == "--") {
                 tests.arg("--");
             }
-            for kind in &absent {
-                tests.arg("--skip").arg(format!("{kind}::"));
+            for runtime in &absent {
+                tests.arg("--skip").arg(format!("{runtime}::"));
             }
         }
         succeed(&mut tests)

@@ -151,8 +151,9 @@ fn the_files_that_a_user_copies_load() {
     let folder = Folder::copy_of(&config_dir());
     for (name, runtime) in [
         ("docker.yaml", "docker"),
+        ("native.yaml", "native"),
         ("podman.yaml", "podman"),
-        ("statefork.yaml", "docker"),
+        ("statefork.yaml", "native"),
     ] {
         let config = folder
             .load(name)

@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::image::TARGET_APP;
 use crate::interrupt::{self, Heed};
 use crate::process::this_program;
+use crate::runtime::{Runtime, daemons};
 
 /// The name of the command.
 pub(crate) const GUARD: &str = "compare-guard";
@@ -51,7 +52,7 @@ pub(crate) struct Task {
     pub(super) program: PathBuf,
     /// On which runtimes.
     #[arg(long, value_enum)]
-    pub(super) runtime: Vec<Kind>,
+    pub(super) runtime: Vec<Runtime>,
     /// The names of its environments.
     #[arg(long)]
     pub(super) environment: Vec<String>,
@@ -61,6 +62,18 @@ impl Task {
     /// The home of the run.
     pub(super) fn home(&self) -> PathBuf {
         self.folder.join("home")
+    }
+
+    /// Imports the application's image under a name into the storage of the run, which goes with it.
+    pub(super) fn import_on_native(
+        &self,
+        layout: &Layout,
+        archive: &Path,
+        name: &str,
+    ) -> Result<()> {
+        let archive = archive.to_str().context("a path is not UTF-8")?;
+        let args = ["-r", "native", "image", "import", "--name", name, archive];
+        statefork(self, layout, &args)
     }
 }
 
@@ -140,8 +153,8 @@ pub(crate) fn run_command(task: &Task) -> Result<()> {
     let mut failures = Vec::new();
     let mut keep = |done: Result<()>| failures.extend(done.err().map(|error| format!("{error:#}")));
     keep(end_processes(&task.folder));
-    let engines = task.runtime.iter().map(|&kind| Engine::new(&layout, kind));
-    let engines: Vec<Engine> = engines.collect();
+    let engines = daemons(&task.runtime).into_iter();
+    let engines: Vec<Engine> = engines.map(|kind| Engine::new(&layout, kind)).collect();
     for engine in &engines {
         // The naive way stands on images of the environments.
         keep(sweep(engine, |object| {

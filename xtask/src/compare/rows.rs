@@ -223,7 +223,7 @@ pub(super) fn origin(report: &Report) -> Table {
         let entries = map.iter().map(|(name, value)| format!("{name} {value}"));
         entries.collect::<Vec<_>>().join(", ")
     };
-    rows.push(("daemons", listed(&report.daemons)));
+    rows.push(("runtimes", listed(&report.daemons)));
     rows.push(("crates", listed(&origin.versions)));
     for (name, reason) in &report.skipped {
         rows.push(("skipped", format!("{name}: failed to {reason}")));

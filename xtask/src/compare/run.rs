@@ -19,6 +19,7 @@ use crate::daemons::{Kind, Layout};
 use crate::image::workspace;
 use crate::interrupt::{self, Heed};
 use crate::process::{command, display};
+use crate::runtime::{Runtime, daemons};
 
 /// The benchmark's name.
 const BENCHMARK: &str = "compare";
@@ -114,7 +115,8 @@ impl Setting<'_> {
     pub(super) fn run(&self) -> Result<String> {
         let samples = self.task.folder.join("samples.jsonl");
         let log = File::create(self.log)?;
-        let each = self.extent.rounds * self.extent.samples * self.task.runtime.len() * 2;
+        let tools = self.task.runtime.len() + daemons(&self.task.runtime).len();
+        let each = self.extent.rounds * self.extent.samples * tools;
         let progress = Progress {
             samples: samples.clone(),
             all: each * self.extent.cells.len(),
@@ -135,7 +137,7 @@ impl Setting<'_> {
             round,
             home: &self.task.home(),
             image: self.image,
-            runtimes: self.task.runtime.iter().map(Kind::to_string).collect(),
+            runtimes: self.task.runtime.iter().map(Runtime::to_string).collect(),
             cells: &self.extent.cells,
             warm_up: self.extent.warm_up,
             samples: self.extent.samples,

@@ -36,28 +36,39 @@ impl Chance {
 }
 
 /// Who is killed next, or nobody: each as often as the others, also in a few rounds.
-#[derive(Debug, Default)]
-pub(super) struct Deck(Vec<Option<Victim>>);
+#[derive(Debug)]
+pub(super) struct Deck {
+    victims: &'static [Victim],
+    left: Vec<Option<Victim>>,
+}
 
 impl Deck {
+    /// One with these victims.
+    pub(super) fn new(victims: &'static [Victim]) -> Self {
+        let left = Vec::new();
+        Self { victims, left }
+    }
+
     /// Draws one.
     pub(super) fn draw(&mut self, chance: &mut Chance) -> Option<Victim> {
-        if self.0.is_empty() {
-            self.0.push(None);
-            self.0.extend(Victim::ALL.map(Some));
-            self.0.shuffle(&mut chance.0);
+        if self.left.is_empty() {
+            self.left.push(None);
+            self.left.extend(self.victims.iter().copied().map(Some));
+            self.left.shuffle(&mut chance.0);
         }
-        self.0.pop().flatten()
+        self.left.pop().flatten()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::Runtime;
 
     #[test]
     fn a_deck_has_each_once() {
-        let (mut chance, mut deck) = (Chance::new(7), Deck::default());
+        let victims = Victim::of(Runtime::Docker);
+        let (mut chance, mut deck) = (Chance::new(7), Deck::new(victims));
         let mut drawn: Vec<String> = (0..4)
             .map(|_| format!("{:?}", deck.draw(&mut chance)))
             .collect();

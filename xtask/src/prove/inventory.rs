@@ -44,6 +44,54 @@ const STORES: [(Kind, &[&str]); 2] = [
     ),
 ];
 
+/// What native has in its storage beside its books.
+const STORAGE: [&str; 3] = ["containers", "layers", "volumes"];
+
+/// Where a runtime keeps what it has.
+pub(super) enum Place<'a> {
+    /// A daemon of the enclosure.
+    Daemon(&'a Layout, Engine),
+    /// Native's storage.
+    Storage(PathBuf),
+}
+
+impl Place<'_> {
+    fn engines(&self) -> &[Engine] {
+        match self {
+            Self::Daemon(_, engine) => std::slice::from_ref(engine),
+            Self::Storage(_) => &[],
+        }
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        self.engines().first().map(|engine| engine.kind)
+    }
+
+    /// The folder below which everything lies that it mounts.
+    fn state(&self) -> &Path {
+        match self {
+            Self::Daemon(layout, _) => layout.state(),
+            Self::Storage(storage) => storage,
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        match self {
+            Self::Daemon(layout, engine) => layout.data(engine.kind),
+            Self::Storage(storage) => storage.clone(),
+        }
+    }
+
+    /// Folders of [`data`](Self::data).
+    fn stores(&self) -> &'static [&'static str] {
+        let Some(kind) = self.kind() else {
+            return &STORAGE;
+        };
+        let of_kind = STORES.iter().find(|(of, _)| *of == kind);
+        of_kind.map_or(&[], |(_, stores)| stores)
+    }
+}
+
 /// What there is.
 pub(super) struct Inventory {
     census: Census,
@@ -55,28 +103,27 @@ pub(super) struct Inventory {
 
 impl Inventory {
     /// Counts everything.
-    pub(super) fn take(engine: &Engine, layout: &Layout) -> Result<Self> {
+    pub(super) fn take(place: &Place<'_>) -> Result<Self> {
         let mut exact = BTreeMap::new();
-        for mount in mounts(layout.state())? {
+        for mount in mounts(place.state())? {
             *exact.entry(format!("mounts on {mount}")).or_default() += 1;
         }
         for link in links()? {
             exact.insert(format!("network links named {link}"), 1);
         }
-        let data = layout.data(engine.kind);
-        let stores = STORES.iter().filter(|(kind, _)| *kind == engine.kind);
-        for store in stores.flat_map(|(_, stores)| *stores) {
+        let data = place.data();
+        for store in place.stores() {
             let used = size(&data.join(store))?;
             exact.insert(format!("files in {store}"), used.files);
             exact.insert(format!("bytes in {store}"), used.bytes);
         }
-        if engine.kind == Kind::Docker {
+        if place.kind() == Some(Kind::Docker) {
             let used = docker_layers(&data)?;
             exact.insert("files in layers".to_owned(), used.files);
             exact.insert("bytes in layers".to_owned(), used.bytes);
         }
         Ok(Self {
-            census: Census::take(std::slice::from_ref(engine))?,
+            census: Census::take(place.engines())?,
             exact,
             descriptors: descriptors()?,
         })
@@ -84,15 +131,15 @@ impl Inventory {
 
     /// Fails, naming each thing, if what is in the engine, our processes and the ports are not the
     /// same within 15 s.
-    pub(super) fn compare_objects(&self, engine: &Engine) -> Result<()> {
-        self.census.compare(std::slice::from_ref(engine))
+    pub(super) fn compare_objects(&self, place: &Place<'_>) -> Result<()> {
+        self.census.compare(place.engines())
     }
 
     /// Fails, naming each thing, if the rest is not the same within 15 s.
-    pub(super) fn compare_the_rest(&self, engine: &Engine, layout: &Layout) -> Result<()> {
+    pub(super) fn compare_the_rest(&self, place: &Place<'_>) -> Result<()> {
         let begun = Instant::now();
         loop {
-            let now = Self::take(engine, layout)?;
+            let now = Self::take(place)?;
             let differences = self.differences(&now);
             if differences.is_empty() {
                 return Ok(());

@@ -12,8 +12,9 @@ use super::journal::Journal;
 use super::links;
 use super::stage::Stage;
 use super::victim::Victim;
-use crate::daemons::{self, Kind, Layout};
+use crate::daemons::{self, Layout};
 use crate::interrupt;
+use crate::runtime::Runtime;
 
 /// The application answers so soon after the command was killed, without any further one.
 const THAWED_WITHIN: Duration = Duration::from_secs(5);
@@ -68,7 +69,7 @@ impl<'a> Rounds<'a> {
             layout,
             writer: Writer::start(stage.database, journal),
             chance: Chance::new(seed),
-            victims: Default::default(),
+            victims: [(); 2].map(|()| Deck::new(Victim::of(stage.runtime))),
             saved: Vec::new(),
             lasts: BTreeMap::new(),
             killed: Vec::new(),
@@ -169,7 +170,7 @@ impl<'a> Rounds<'a> {
     /// ends with "device or resource busy", and its storage keeps the image in use), whoever asks.
     fn draw(&mut self, deck: usize, verb: &str) -> Option<Victim> {
         let drawn = self.victims[deck].draw(&mut self.chance);
-        let spared = self.stage.runtime == Kind::Podman && verb != "snapshot";
+        let spared = self.stage.runtime == Runtime::Podman && verb != "snapshot";
         drawn.filter(|victim| !(spared && *victim == Victim::Daemon))
     }
 
@@ -213,7 +214,7 @@ impl<'a> Rounds<'a> {
         let took = begun.elapsed();
         self.note(&format!("done: {document}"))?;
         self.lasts.insert(args[0].to_owned(), took);
-        if self.stage.runtime == Kind::Docker && self.killed.contains(&Victim::Daemon) {
+        if self.stage.runtime == Runtime::Docker && self.killed.contains(&Victim::Daemon) {
             self.remove_lost_links()?;
         }
         Ok(took)
@@ -260,14 +261,33 @@ impl<'a> Rounds<'a> {
                 self.ends_honestly(&mut running)?;
                 Ok(format!("{killed})"))
             }
+            Victim::Monitor => {
+                self.kill_of_native("monitor")?;
+                self.ends_honestly(&mut running)?;
+                Ok(format!("{killed})"))
+            }
+            Victim::Application => {
+                self.kill_of_native("init")?;
+                self.ends_honestly(&mut running)?;
+                // Nothing starts by itself what was killed: with the changes that it has.
+                self.stage.up()?;
+                self.note("it is up again")?;
+                Ok(format!("{killed}, up again)"))
+            }
             Victim::Daemon => {
-                daemons::kill(self.layout, self.stage.runtime)?;
-                daemons::revive(self.layout, self.stage.runtime)?;
+                let kind = self.stage.runtime.daemon().context("it has no daemon")?;
+                daemons::kill(self.layout, kind)?;
+                daemons::revive(self.layout, kind)?;
                 self.note("the daemon answers again")?;
                 self.ends_honestly(&mut running)?;
                 Ok(format!("{killed})"))
             }
         }
+    }
+
+    fn kill_of_native(&self, which: &str) -> Result<()> {
+        let processes = self.stage.processes_of_native(which)?;
+        processes.iter().try_for_each(|process| process.kill())
     }
 
     fn ends_honestly(&self, running: &mut super::stage::Running) -> Result<()> {

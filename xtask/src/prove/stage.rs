@@ -14,9 +14,10 @@ use serde_json::Value;
 
 use super::Enclosed;
 use super::client::Database;
-use crate::daemons::{Kind, Layout, identity::Identity};
+use crate::daemons::{Layout, identity::Identity};
 use crate::image::POSTGRES;
 use crate::interrupt;
+use crate::runtime::Runtime;
 
 /// No command takes as long.
 const LIMIT: Duration = Duration::from_secs(150);
@@ -32,7 +33,7 @@ const ENVIRONMENT: &str = "prove";
 pub(super) struct Stage {
     program: PathBuf,
     /// The runtime.
-    pub(super) runtime: Kind,
+    pub(super) runtime: Runtime,
     folder: PathBuf,
     /// The database, at the branch's address.
     pub(super) database: Database,
@@ -42,12 +43,12 @@ impl Stage {
     /// Writes the configuration.
     pub(super) fn set(task: &Enclosed, layout: &Layout) -> Result<Self> {
         let runtime = task.runtime;
-        let socket = layout.socket(runtime);
-        let config = format!(
-            "readiness: {{exec: [pg_isready, --quiet, --host=127.0.0.1]}}\n\
-             runtimes: {{{runtime}: {{socket: {}}}}}\n",
-            socket.display()
-        );
+        let mut config = "readiness: {exec: [pg_isready, --quiet, --host=127.0.0.1]}\n".to_owned();
+        if let Some(kind) = runtime.daemon() {
+            let socket = layout.socket(kind);
+            let socket = socket.display();
+            config += &format!("runtimes: {{{runtime}: {{socket: {socket}}}}}\n");
+        }
         // A configuration that others can write is refused, whatever the umask says.
         File::options()
             .write(true)
@@ -117,6 +118,27 @@ impl Stage {
             }
         }
         bail!("no shim runs")
+    }
+
+    /// Where native has its images, layers and containers: in the home, unless it is told otherwise.
+    pub(super) fn storage(&self) -> PathBuf {
+        self.home().join("native")
+    }
+
+    /// Those of native's processes that are there for its containers: the monitors (`monitor`), or the
+    /// applications' first processes (`init`).
+    pub(super) fn processes_of_native(&self, which: &str) -> Result<Vec<Identity>> {
+        let mut found = Vec::new();
+        for container in fs::read_dir(self.storage().join("containers"))? {
+            // There is none before the start, and none after the removal.
+            let Ok(run) = fs::read(container?.path().join("run.json")) else {
+                continue;
+            };
+            let run: Value = serde_json::from_slice(&run).context("read what a monitor wrote")?;
+            let pid = run[which]["pid"].as_i64().context("no such process")?;
+            found.extend(Identity::of(i32::try_from(pid)?));
+        }
+        Ok(found)
     }
 
     /// What stands, for a person who looks for what went wrong.
