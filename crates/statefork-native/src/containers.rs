@@ -267,7 +267,7 @@ impl Inner {
         self.lead_nobody_out().await
     }
 
-    /// Removes the rules of the host where no container needs them any more.
+    /// Removes the rules and the route of the host where no container needs them any more.
     async fn lead_nobody_out(self: &Arc<Self>) -> Result<()> {
         const OP: &str = "remove the rules of the network";
         let inner = Arc::clone(self);
@@ -277,7 +277,14 @@ impl Inner {
         }
         let table = network::table(self.storage.root());
         let disabled = network::disable_outbound(&table).await;
-        disabled.map_err(|error| system(OP, error))
+        disabled.map_err(|error| system(OP, error))?;
+        match launch::known_subnet(self.books()?)? {
+            Some(subnet) => {
+                let released = network::release(&subnet).await;
+                released.map_err(|error| system(OP, error))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Removes what is of a container on the disk and in the books. It does not run.

@@ -11,7 +11,7 @@ use statefork_runtime::{
     Result, RuntimeError,
 };
 
-use crate::books::{ContainerRecord, NewContainer};
+use crate::books::{Books, ContainerRecord, NewContainer};
 use crate::captures::lock;
 use crate::container::{cgroup_path, describe, look};
 use crate::network::{self, Lease, Subnet};
@@ -87,17 +87,24 @@ async fn create(
 /// The addresses of this storage, chosen when the first is needed.
 async fn subnet(inner: &Inner) -> Result<Subnet> {
     let books = inner.books()?;
-    let known = match books.setting(SUBNET)? {
-        Some(known) => known,
-        None => {
-            let free = network::free_subnet(&[]).await;
-            let free = free.map_err(|error| system("choose addresses", error))?;
-            books.settle(SUBNET, &free.to_string())?
-        }
-    };
-    known.parse().map_err(|_| RuntimeError::Damaged {
+    if let Some(known) = known_subnet(books)? {
+        return Ok(known);
+    }
+    let free = network::free_subnet(&[]).await;
+    let free = free.map_err(|error| system("choose addresses", error))?;
+    read_subnet(&books.settle(SUBNET, &free.to_string())?)
+}
+
+/// The addresses of this storage, if they have been chosen.
+pub(crate) fn known_subnet(books: &Books) -> Result<Option<Subnet>> {
+    let known = books.setting(SUBNET)?;
+    known.map(|known| read_subnet(&known)).transpose()
+}
+
+fn read_subnet(text: &str) -> Result<Subnet> {
+    text.parse().map_err(|_| RuntimeError::Damaged {
         what: "the books of the storage".into(),
-        reason: format!("{known:?} is no range of addresses"),
+        reason: format!("{text:?} is no range of addresses"),
     })
 }
 
@@ -244,10 +251,13 @@ pub(crate) async fn start(inner: &Arc<Inner>, record: &ContainerRecord) -> Resul
         .map_err(|error| refused(START, &plan.process.argv, error))
 }
 
-/// Has the host route for the containers, where it can: without a way out they run all the same.
+/// Has the host keep the containers' addresses to itself and route for them, the latter where it can:
+/// without a way out they run all the same.
 async fn lead_out(inner: &Arc<Inner>, subnet: &Subnet) -> Result<()> {
     let locking = Arc::clone(inner);
     let _lock = blocking(START, move || locking.storage.lock_network()).await?;
+    let held = network::hold(subnet).await;
+    held.map_err(|error| system(START, error))?;
     let table = network::table(inner.storage.root());
     if let Err(error) = network::enable_outbound(&table, subnet).await {
         tracing::warn!(%error, "containers have no way out of this machine");

@@ -1,0 +1,109 @@
+//! The addresses that no container has at the moment.
+//!
+//! What is sent to one, by a shim whose container has just ended say, would go where the machine
+//! sends everything that it does not know, and somebody there may answer. A route for the whole range
+//! keeps it here: it is told at once that there is nobody. The containers' own routes come before it.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use rtnetlink::RouteMessageBuilder;
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::route::{RouteMessage, RouteType};
+
+use super::link::request;
+use super::namespace::on_thread;
+use super::netlink::{Netlink, os_error};
+use super::subnet::Subnet;
+
+/// Makes the route. There already: success. Errors: as the system has them.
+pub(crate) async fn hold(subnet: &Subnet) -> io::Result<()> {
+    let made = RouteNetlinkMessage::NewRoute(route(subnet));
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+    let made = request("keep the containers' addresses here", made, flags);
+    on_thread(move || Netlink::route()?.change(&[made])).await
+}
+
+/// Removes it. Absent is success. Errors: as the system has them.
+pub(crate) async fn release(subnet: &Subnet) -> io::Result<()> {
+    let removed = RouteNetlinkMessage::DelRoute(route(subnet));
+    let removed = request("let go of the containers' addresses", removed, 0);
+    on_thread(move || match Netlink::route()?.change(&[removed]) {
+        Err(error) if os_error(&error) == Some(libc::ESRCH) => Ok(()),
+        removed => removed,
+    })
+    .await
+}
+
+fn route(subnet: &Subnet) -> RouteMessage {
+    RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(subnet.address, subnet.prefix)
+        .kind(RouteType::Unreachable)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::network::link::{Lease, attach};
+    use crate::network::sample::{Sandbox, on_a_host, wait_for};
+
+    #[test]
+    fn what_no_container_has_leads_nowhere() {
+        on_a_host(|| {
+            let subnet = Subnet {
+                address: Ipv4Addr::new(10, 9, 0, 0),
+                prefix: 20,
+            };
+            let (world, container) = (Sandbox::new(), Sandbox::new());
+            let link = |link: &str, address, gateway| Lease {
+                link: link.into(),
+                address,
+                gateway,
+            };
+            let out = link(
+                "world",
+                Ipv4Addr::new(192, 0, 2, 2),
+                Ipv4Addr::new(192, 0, 2, 1),
+            );
+            wait_for(attach(world.tid, &out)).unwrap();
+            let address = Ipv4Addr::new(10, 9, 0, 2);
+            wait_for(attach(
+                container.tid,
+                &link("sf2", address, subnet.gateway()),
+            ))
+            .unwrap();
+            // Like a default route.
+            let index = Netlink::route().unwrap().index("world").unwrap();
+            let everywhere = RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(Ipv4Addr::new(10, 0, 0, 0), 8)
+                .output_interface(index)
+                .build();
+            let everywhere = request(
+                "make a route",
+                RouteNetlinkMessage::NewRoute(everywhere),
+                libc::NLM_F_CREATE,
+            );
+            Netlink::route().unwrap().change(&[everywhere]).unwrap();
+            let connect = |last| {
+                let to = (Ipv4Addr::new(10, 9, 0, last), 9).into();
+                std::net::TcpStream::connect_timeout(&to, Duration::from_millis(300))
+                    .unwrap_err()
+                    .kind()
+            };
+            assert_eq!(connect(3), io::ErrorKind::TimedOut);
+            for _ in 0..2 {
+                wait_for(hold(&subnet)).unwrap();
+                assert_eq!(connect(3), io::ErrorKind::HostUnreachable);
+                // It is there, and has no such port.
+                assert_eq!(connect(2), io::ErrorKind::ConnectionRefused);
+            }
+            for _ in 0..2 {
+                wait_for(release(&subnet)).unwrap();
+                assert_eq!(connect(3), io::ErrorKind::TimedOut);
+            }
+        });
+    }
+}
