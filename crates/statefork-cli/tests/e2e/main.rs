@@ -9,6 +9,7 @@ mod chain;
 mod crash;
 mod disk;
 mod errors;
+mod escape;
 #[cfg(feature = "crash-points")]
 mod foreign;
 mod full;
@@ -63,6 +64,8 @@ cases! {
     stress: ten_processes_on_one_home, a_held_lock_names_its_holder;
     full: the_home_s_disk, the_home_s_disk_amid_an_operation, the_runtime_s_disk;
     chain: steps_beyond_the_limit_of_layers, what_flattens_behind_is_killed_and_purged;
+    escape: mount, ptrace, sysrq, kcore, mknod, setuid, unshare, keyctl, bpf, modules, layer, cp,
+        native_refuses_as_much;
 }
 
 // What is not about a daemon or a builder. Its flattening is over before it could be killed.
@@ -88,4 +91,5 @@ cases! { @ native
     stress: ten_processes_on_one_home, a_held_lock_names_its_holder;
     full: the_home_s_disk, the_home_s_disk_amid_an_operation;
     chain: steps_beyond_the_limit_of_layers;
+    escape: mount, ptrace, sysrq, kcore, mknod, setuid, unshare, keyctl, bpf, modules, layer, cp;
 }
