@@ -14,6 +14,7 @@ mod escape;
 mod foreign;
 mod full;
 mod graph;
+mod hard;
 mod http;
 mod interrupt;
 mod mounts;
@@ -66,6 +67,8 @@ cases! {
     chain: steps_beyond_the_limit_of_layers, what_flattens_behind_is_killed_and_purged;
     escape: mount, ptrace, sysrq, kcore, mknod, setuid, unshare, keyctl, bpf, modules, layer, cp,
         native_refuses_as_much;
+    hard: a_sparse_gigabyte, capabilities_of_files_stay, a_mapping_that_is_written_all_the_time,
+        one_byte_beside_much;
 }
 
 // What is not about a daemon or a builder. Its flattening is over before it could be killed.
@@ -92,4 +95,7 @@ cases! { @ native
     full: the_home_s_disk, the_home_s_disk_amid_an_operation;
     chain: steps_beyond_the_limit_of_layers;
     escape: mount, ptrace, sysrq, kcore, mknod, setuid, unshare, keyctl, bpf, modules, layer, cp;
+    hard: a_sparse_gigabyte, holes_take_no_room, capabilities_of_files_stay,
+        attributes_of_users_stay, a_mapping_that_is_written_all_the_time, one_byte_beside_much,
+        one_byte_beside_much_is_little;
 }
