@@ -15,9 +15,12 @@ mod foreign;
 mod full;
 mod graph;
 mod hard;
+mod host;
 mod http;
 mod interrupt;
+mod kills;
 mod mounts;
+mod reboot;
 mod restore;
 mod session;
 mod stress;
@@ -98,4 +101,8 @@ cases! { @ native
     hard: a_sparse_gigabyte, holes_take_no_room, capabilities_of_files_stay,
         attributes_of_users_stay, a_mapping_that_is_written_all_the_time, one_byte_beside_much,
         one_byte_beside_much_is_little;
+    kills: of_the_shim, of_the_first_process, of_who_waits_for_its_end, of_who_makes_it,
+        a_purge_leaves_the_neighbour_alone;
+    reboot: what_ran_is_brought_back_by_up, a_snapshot_is_restored_at_once,
+        a_restore_that_was_cut_off_is_undone;
 }

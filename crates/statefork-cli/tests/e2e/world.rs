@@ -36,6 +36,8 @@ pub(crate) struct World {
     // In this order: a daemon ends, and a disk is unmounted, before their folder is removed.
     daemon: Option<Daemon>,
     disk: Option<SmallDisk>,
+    /// Whether native's storage is its own.
+    own_storage: bool,
     folder: Arc<tempfile::TempDir>,
 }
 
@@ -59,6 +61,7 @@ impl World {
             name: new_name(),
             daemon: None,
             disk: None,
+            own_storage: false,
             folder: Arc::new(folder),
         };
         world.configure("");
@@ -93,6 +96,7 @@ impl World {
             name: new_name(),
             daemon: None,
             disk: None,
+            own_storage: self.own_storage,
             folder: self.folder.clone(),
         }
     }
@@ -122,6 +126,22 @@ impl World {
         &self.daemon.as_ref().unwrap().disk
     }
 
+    /// Goes on with a storage of native of its own, which has the small image.
+    pub(crate) fn with_own_storage(mut self) -> Self {
+        self.own_storage = true;
+        self.configure("");
+        self.on(async |runtime| provide(runtime, BUSYBOX).await);
+        self
+    }
+
+    /// Where native keeps what it has; all tests share one but for [`World::with_own_storage`].
+    pub(crate) fn storage(&self) -> PathBuf {
+        match self.own_storage {
+            true => self.folder().join("storage"),
+            false => storage(),
+        }
+    }
+
     /// A folder for the test's own files; the commands' working directory.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
@@ -137,8 +157,9 @@ impl World {
     pub(crate) fn configure(&self, yaml: &str) {
         let place = match &self.daemon {
             Some(daemon) => Some(format!("socket: {}", daemon.socket().display())),
-            // All tests share the images.
-            None if self.runtime == NATIVE => Some(format!("storage: {}", storage().display())),
+            None if self.runtime == NATIVE => {
+                Some(format!("storage: {}", self.storage().display()))
+            }
             None => None,
         };
         let place = place.map_or_else(String::new, |place| {
@@ -164,6 +185,8 @@ impl World {
             .arg("--home")
             .arg(self.home())
             .args(["-e", &self.name, "-r", self.runtime])
+            // By which what it starts is found.
+            .env("SF_TEST", &self.name)
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -265,6 +288,7 @@ impl World {
     ) -> T {
         let options = RuntimeOptions {
             socket: self.daemon.as_ref().map(Daemon::socket),
+            storage: self.own_storage.then(|| self.storage()),
             ..RuntimeOptions::default()
         };
         on(self.runtime, &options, work)
@@ -289,7 +313,7 @@ impl Drop for World {
     }
 }
 
-/// Where native keeps what it has, for all tests.
+/// Where native keeps what most tests share.
 fn storage() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("native")
 }
@@ -414,7 +438,7 @@ pub(crate) fn on<T>(
         "podman" => Box::new(statefork_podman::open(options).unwrap()),
         NATIVE => Box::new(
             statefork_native::open(&RuntimeOptions {
-                storage: Some(storage()),
+                storage: Some(options.storage.clone().unwrap_or_else(storage)),
                 helper: Some(env!("CARGO_BIN_EXE_statefork-shim").into()),
                 ..options.clone()
             })
