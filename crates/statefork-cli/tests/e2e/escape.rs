@@ -39,6 +39,21 @@ trials!(
     mount, ptrace, sysrq, kcore, mknod, setuid, unshare, keyctl, bpf, modules, layer, cp
 );
 
+/// The attempts are made by further processes of a container; its first one may do no more.
+pub(crate) fn the_first_process_may_do_no_more(world: World) {
+    world.up_app();
+    let may = |process: &str| {
+        let show = format!("grep -E '^(Uid|Cap|NoNewPrivs|Seccomp)' /proc/{process}/status");
+        world.sh(&show)
+    };
+    let first = may("1");
+    assert!(
+        first.contains("CapBnd") && first.contains("Seccomp:\t2"),
+        "{first}"
+    );
+    assert_eq!(first, may("self"));
+}
+
 /// One attempt is refused in all its ways, but where the runtime is known to let it through.
 fn refuses(world: &World, attempt: &str) {
     let answers = make(world, attempt);

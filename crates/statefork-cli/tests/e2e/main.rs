@@ -69,7 +69,7 @@ cases! {
     full: the_home_s_disk, the_home_s_disk_amid_an_operation, the_runtime_s_disk;
     chain: steps_beyond_the_limit_of_layers, what_flattens_behind_is_killed_and_purged;
     escape: mount, ptrace, sysrq, kcore, mknod, setuid, unshare, keyctl, bpf, modules, layer, cp,
-        native_refuses_as_much;
+        the_first_process_may_do_no_more, native_refuses_as_much;
     hard: a_sparse_gigabyte, capabilities_of_files_stay, a_mapping_that_is_written_all_the_time,
         one_byte_beside_much;
 }
@@ -97,7 +97,8 @@ cases! { @ native
     stress: ten_processes_on_one_home, a_held_lock_names_its_holder;
     full: the_home_s_disk, the_home_s_disk_amid_an_operation;
     chain: steps_beyond_the_limit_of_layers;
-    escape: mount, ptrace, sysrq, kcore, mknod, setuid, unshare, keyctl, bpf, modules, layer, cp;
+    escape: mount, ptrace, sysrq, kcore, mknod, setuid, unshare, keyctl, bpf, modules, layer, cp,
+        the_first_process_may_do_no_more;
     hard: a_sparse_gigabyte, holes_take_no_room, capabilities_of_files_stay,
         attributes_of_users_stay, a_mapping_that_is_written_all_the_time, one_byte_beside_much,
         one_byte_beside_much_is_little;
