@@ -8,6 +8,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -37,9 +38,14 @@ fn main() -> Result<()> {
     let folder = tempfile::Builder::new()
         .prefix("crowd-")
         .tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    // The server does not hear a polite stop. A configuration that others can write is refused.
+    let config = folder.path().join("statefork.yaml");
+    fs::write(&config, "stop: {timeout: 100ms}\n")?;
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o600))?;
     let crowd = Crowd {
         statefork: program("statefork")?,
         home: folder.path().join("home"),
+        config,
     };
     crowd.import()?;
     let measured = crowd.measure(count);
@@ -54,6 +60,7 @@ fn main() -> Result<()> {
 struct Crowd {
     statefork: PathBuf,
     home: PathBuf,
+    config: PathBuf,
 }
 
 impl Crowd {
@@ -82,9 +89,9 @@ impl Crowd {
         }
         let environment = format!("crowd-{number}");
         command
-            // Where no configuration lies.
-            .current_dir(self.home.parent().context("find the home's folder")?)
             .arg("--json")
+            .arg("--config")
+            .arg(&self.config)
             .arg("--home")
             .arg(&self.home)
             .args(["-e", &environment, "-r", "native"])
