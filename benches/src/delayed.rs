@@ -71,6 +71,10 @@ impl Images for DelayedRuntime {
         self.inner.inspect_image(name).await
     }
 
+    async fn list_images(&self) -> contract::Result<Vec<Image>> {
+        self.inner.list_images().await
+    }
+
     async fn build_image(
         &self,
         request: BuildRequest,

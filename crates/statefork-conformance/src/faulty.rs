@@ -22,6 +22,7 @@ pub enum Method {
     Probe,
     Find,
     InspectImage,
+    ListImages,
     BuildImage,
     ImportImage,
     PrepareImage,
@@ -207,6 +208,11 @@ impl Images for FaultyRuntime {
     async fn inspect_image(&self, name: &str) -> Result<Option<Image>> {
         let call = self.inner.inspect_image(name);
         self.through(Method::InspectImage, call).await
+    }
+
+    async fn list_images(&self) -> Result<Vec<Image>> {
+        let call = self.inner.list_images();
+        self.through(Method::ListImages, call).await
     }
 
     async fn build_image(

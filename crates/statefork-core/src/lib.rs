@@ -32,7 +32,7 @@ pub use model::{
     BASE, Branch, ImageSource, LiveContainer, MAIN, Node, NotHeld, Operation, OperationKind,
     Outcome, Settings, Snapshot, SnapshotId, SnapshotKind,
 };
-pub use naming::check_name;
+pub use naming::{check_name, is_own_image};
 pub use operation::Timing;
 pub use process::ProcessIdentity;
 pub use stats::{Figures, StatRow};

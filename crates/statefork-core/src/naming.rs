@@ -75,6 +75,15 @@ pub(crate) fn is_id_prefix(text: &str) -> bool {
     (4..=SnapshotId::LENGTH).contains(&text.len()) && text.chars().all(|c| c.is_ascii_hexdigit())
 }
 
+/// What the names of all images begin with that are made for environments.
+const OWN_IMAGES: &str = "statefork.local/";
+
+/// Whether this is the name of an image that was made for an environment: of a capture, a build or
+/// a prepared image.
+pub fn is_own_image(name: &str) -> bool {
+    name.starts_with(OWN_IMAGES)
+}
+
 /// The image name of an environment's objects in the runtime, `statefork.local/…`, without a tag.
 ///
 /// An image name is stricter than an environment's (OCI distribution-spec 1.1, "Pulling
@@ -91,11 +100,11 @@ pub(crate) fn image_repository(environment: &str) -> String {
     }
     let fitted = fitted.trim_end_matches('-');
     if fitted == environment {
-        return format!("statefork.local/{fitted}");
+        return format!("{OWN_IMAGES}{fitted}");
     }
     let digest = Sha256::digest(environment.as_bytes());
     let digest: String = digest.iter().take(4).map(|b| format!("{b:02x}")).collect();
-    format!("statefork.local/{fitted}-{digest}")
+    format!("{OWN_IMAGES}{fitted}-{digest}")
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bollard::models::{ImageConfig, ImageInspect};
-use bollard::query_parameters::{ImportImageOptions, ListContainersOptions, RemoveImageOptions};
+use bollard::query_parameters::{
+    ImportImageOptions, ListContainersOptions, ListImagesOptions, RemoveImageOptions,
+};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use statefork_runtime::{
@@ -16,6 +18,9 @@ use statefork_runtime::{
 use crate::failure::Failure;
 use crate::{DockerRuntime, archive, captures, commit, describe, message, names};
 
+/// How many images are looked at at the same time for a list of them.
+const LOOKS_AT_ONCE: usize = 8;
+
 #[async_trait]
 impl Images for DockerRuntime {
     async fn inspect_image(&self, name: &str) -> Result<Option<Image>> {
@@ -23,6 +28,21 @@ impl Images for DockerRuntime {
             return Ok(None);
         };
         Ok(self.look_at_image(&reference).await?.map(describe::image))
+    }
+
+    async fn list_images(&self) -> Result<Vec<Image>> {
+        let docker = self.client.docker()?;
+        let call = docker.list_images(None::<ListImagesOptions>);
+        let listed = self.client.bounded("list images", call).await?;
+        // Only a description has the layers and the configuration.
+        let described = futures_util::stream::iter(listed)
+            .map(|image| async move { self.look_at_image(&image.id).await })
+            .buffer_unordered(LOOKS_AT_ONCE)
+            .try_collect::<Vec<_>>();
+        let images = described.await?.into_iter().flatten().map(describe::image);
+        let mut images: Vec<Image> = images.filter(|image| !image.names.is_empty()).collect();
+        images.sort_by(|a, b| a.names.cmp(&b.names));
+        Ok(images)
     }
 
     async fn build_image(

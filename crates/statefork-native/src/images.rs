@@ -24,6 +24,14 @@ impl Images for NativeRuntime {
         found.map(|record| self.inner.describe(record)).transpose()
     }
 
+    async fn list_images(&self) -> Result<Vec<Image>> {
+        let records = self.inner.books()?.named_images()?;
+        let images = records
+            .into_iter()
+            .map(|record| self.inner.describe(record));
+        images.collect()
+    }
+
     async fn build_image(
         &self,
         _request: BuildRequest,

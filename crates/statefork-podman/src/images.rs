@@ -1,8 +1,9 @@
 //! Images: look up, import, remove.
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt};
 use podman_api::models::ImageData;
-use podman_api::opts::ImageTagOpts;
+use podman_api::opts::{ImageListOpts, ImageTagOpts};
 use statefork_runtime::{
     BuildRequest, ByteStream, EnvVar, Image, ImageConfig, ImageId, Images, ObjectKind,
     PrepareRequest, Result, RuntimeError,
@@ -13,6 +14,9 @@ use crate::cause::{self, Cause};
 use crate::describe::port_of;
 use crate::load::NotLoaded;
 use crate::name::ImageName;
+
+/// How many images are looked at at the same time for a list of them.
+const LOOKS_AT_ONCE: usize = 8;
 
 const IMPORT: &str = "import an image";
 const REMOVE: &str = "remove an image";
@@ -29,6 +33,24 @@ impl Images for PodmanRuntime {
             Err(fault) if fault.cause() == Cause::NoImage => Ok(None),
             Err(fault) => Err(self.client.error("inspect an image", fault)),
         }
+    }
+
+    async fn list_images(&self) -> Result<Vec<Image>> {
+        let list = self.client.podman.images();
+        let options = ImageListOpts::default();
+        let listed = self.client.list(|| list.list(&options)).await;
+        let listed = listed.map_err(|fault| self.client.error("list the images", fault))?;
+        // Only a description has the layers and the configuration.
+        let described = futures_util::stream::iter(listed.into_iter().filter_map(|image| image.id))
+            .map(|id| async move { self.inspect_image(&id).await })
+            .buffer_unordered(LOOKS_AT_ONCE)
+            .try_collect::<Vec<_>>();
+        let images = described.await?.into_iter().flatten();
+        let mut images: Vec<Image> = images.filter(|image| !image.names.is_empty()).collect();
+        images.sort_by(|a, b| a.names.cmp(&b.names));
+        // One with several names may be listed several times.
+        images.dedup_by(|a, b| a.id == b.id);
+        Ok(images)
     }
 
     async fn build_image(

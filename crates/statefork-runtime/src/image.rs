@@ -80,6 +80,11 @@ pub trait Images: Send + Sync {
     /// never in a registry. `None` when absent.
     async fn inspect_image(&self, name: &str) -> Result<Option<Image>>;
 
+    /// Every image that has a name, each once, sorted by its first name. Those that we made are
+    /// among them: what the prefix of their names says is for the caller to know. One that is
+    /// removed meanwhile may be missing.
+    async fn list_images(&self) -> Result<Vec<Image>>;
+
     /// Builds an image. `progress` receives the builder's output line by line, as it comes.
     ///
     /// After a failure neither image, name nor intermediate container is left (a layer cache may

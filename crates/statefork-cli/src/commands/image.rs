@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use futures_util::StreamExt;
 use serde::Serialize;
-use statefork_core::CoreError;
+use statefork_core::{CoreError, is_own_image};
 use statefork_runtime::{Image as RuntimeImage, ObjectKind, RuntimeError};
 use tokio_util::io::ReaderStream;
 
 use crate::call::Call;
 use crate::failure::{Failure, Result};
 use crate::progress::Progress;
+use crate::text::{Layout, size, table};
 
-/// Import and remove the runtime's images
+/// List, import and remove the runtime's images
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  statefork -r native image import app.tar")]
 pub(crate) struct Image {
@@ -39,6 +40,14 @@ enum ImageCommand {
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
     },
+    /// List the images that have a name
+    ///
+    /// Those that StateFork made, of snapshots and builds (`statefork.local/…`), are left out.
+    #[command(
+        visible_alias = "list",
+        after_help = "Example:\n  statefork -r native image ls"
+    )]
+    Ls,
     /// Remove names of images, and images with their last name
     #[command(after_help = "Example:\n  statefork -r native image rm localhost/app:latest")]
     Rm {
@@ -56,6 +65,19 @@ struct ImportDocument {
 }
 
 #[derive(Serialize)]
+struct ListDocument<'a> {
+    images: Vec<ListedDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct ListedDocument<'a> {
+    id: &'a str,
+    names: &'a [String],
+    size_bytes: u64,
+    layers: u32,
+}
+
+#[derive(Serialize)]
 struct RemoveDocument<'a> {
     removed: &'a [String],
 }
@@ -64,6 +86,7 @@ impl Image {
     pub(crate) async fn run(&self, call: &Call<'_>) -> Result<()> {
         match &self.command {
             ImageCommand::Import { file, name } => import(call, file, name.as_deref()).await,
+            ImageCommand::Ls => list(call).await,
             ImageCommand::Rm { images } => remove(call, images).await,
         }
     }
@@ -137,6 +160,60 @@ async fn import_archive(call: &Call<'_>, path: &Path) -> Result<RuntimeImage> {
     })
 }
 
+async fn list(call: &Call<'_>) -> Result<()> {
+    call.session.home()?;
+    let runtime = call.session.runtime()?;
+    let images = call.interrupt.or(runtime.list_images()).await?;
+    let images = without_own(images);
+    let document = || ListDocument {
+        images: images.iter().map(listed).collect(),
+    };
+    call.answer(document, |layout| shown(&images, layout))?;
+    if images.is_empty() && !call.session.output.json {
+        call.session
+            .output
+            .remark("no images: `statefork image import FILE` takes one");
+    }
+    Ok(())
+}
+
+/// Images by the names that are not ours; those that have no other are left out.
+fn without_own(mut images: Vec<RuntimeImage>) -> Vec<RuntimeImage> {
+    for image in &mut images {
+        image.names.retain(|name| !is_own_image(name));
+    }
+    images.retain(|image| !image.names.is_empty());
+    images.sort_by(|a, b| a.names.cmp(&b.names));
+    images
+}
+
+fn listed(image: &RuntimeImage) -> ListedDocument<'_> {
+    ListedDocument {
+        id: image.id.as_str(),
+        names: &image.names,
+        size_bytes: image.size_bytes,
+        layers: image.layers,
+    }
+}
+
+/// A row for each name.
+fn shown(images: &[RuntimeImage], layout: Layout) -> String {
+    if images.is_empty() {
+        return String::new();
+    }
+    let rows = images.iter().flat_map(|image| {
+        image.names.iter().map(|name| {
+            [
+                name.clone(),
+                image.id.short().to_owned(),
+                size(image.size_bytes),
+                image.layers.to_string(),
+            ]
+        })
+    });
+    table(["NAME", "ID", "SIZE", "LAYERS"], rows, layout)
+}
+
 async fn remove(call: &Call<'_>, images: &[String]) -> Result<()> {
     call.session.home()?;
     let runtime = call.session.runtime()?;
@@ -152,4 +229,42 @@ async fn remove(call: &Call<'_>, images: &[String]) -> Result<()> {
     call.answer(document, |_| {
         images.iter().map(|image| format!("{image}\n")).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use statefork_runtime::ImageId;
+
+    use super::*;
+    use crate::style::Style;
+
+    fn image(digit: char, names: &[&str]) -> RuntimeImage {
+        RuntimeImage {
+            id: ImageId::new(format!("sha256:{}", digit.to_string().repeat(64))),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            config: Default::default(),
+            size_bytes: 1_500_000,
+            layers: 2,
+        }
+    }
+
+    #[test]
+    fn our_own_names_are_left_out() {
+        let images = without_own(vec![
+            image('a', &["statefork.local/shop:0123456789ab"]),
+            image('b', &["localhost/shop:2", "statefork.local/shop:build-1"]),
+            image('c', &["docker.io/library/busybox:latest", "localhost/a:1"]),
+        ]);
+        let layout = Layout {
+            style: Style::PLAIN,
+            width: None,
+        };
+        insta::assert_snapshot!(shown(&images, layout), @"
+        NAME                              ID            SIZE     LAYERS
+        docker.io/library/busybox:latest  cccccccccccc  1.50 MB  2
+        localhost/a:1                     cccccccccccc  1.50 MB  2
+        localhost/shop:2                  bbbbbbbbbbbb  1.50 MB  2
+        ");
+        assert_eq!(shown(&[], layout), "");
+    }
 }

@@ -17,6 +17,7 @@ pub(super) const CASES: &[Case] = cases![Images:
     an_absent_image_is_none,
     the_configuration_is_read,
     layers_and_bytes_are_counted,
+    named_images_are_listed,
     garbage_is_no_image,
     an_import_moves_its_name,
     prepare_returns_an_image_without_volumes_itself,
@@ -116,6 +117,41 @@ async fn layers_and_bytes_are_counted(f: &Fixture) -> Outcome {
     check!(
         (5000..100_000).contains(&added),
         "5000 bytes more are {added}"
+    );
+    Ok(())
+}
+
+async fn named_images_are_listed(f: &Fixture) -> Outcome {
+    let second = f.image_name();
+    let (unnamed, former) = f.import(Draft::default()).await?;
+    let moved = Draft {
+        names: vec![former.clone(), second.clone()],
+        ..Draft::default()
+    };
+    let (id, _) = f.import(moved).await?;
+    let listed = f.runtime().list_images().await?;
+    f.runtime().remove_image(unnamed.as_str()).await?;
+    let Some(image) = f.runtime().inspect_image(id.as_str()).await? else {
+        return Err(Failure::new("it is not found"));
+    };
+    let entries: Vec<_> = listed.iter().filter(|entry| entry.id == id).collect();
+    check_eq!(entries, [&image], "its entries");
+    check!(
+        image.names.contains(&former) && image.names.contains(&second),
+        "its names are {:?}",
+        image.names
+    );
+    check!(
+        listed.iter().all(|entry| entry.id != unnamed),
+        "one without a name is listed"
+    );
+    check!(
+        listed.iter().any(|entry| &entry.id == f.image()),
+        "another is not listed"
+    );
+    check!(
+        listed.is_sorted_by(|a, b| a.names.first() <= b.names.first()),
+        "the order of {listed:?}"
     );
     Ok(())
 }

@@ -64,6 +64,13 @@ impl Images for FakeRuntime {
         }))
     }
 
+    async fn list_images(&self) -> Result<Vec<Image>> {
+        let mut images = self.images();
+        images.retain(|image| !image.names.is_empty());
+        images.sort_by(|a, b| a.names.cmp(&b.names));
+        Ok(images)
+    }
+
     async fn build_image(
         &self,
         _request: BuildRequest,

@@ -115,6 +115,21 @@ impl Books {
         })
     }
 
+    /// Every image that has a name, sorted by its first one.
+    pub(crate) fn named_images(&self) -> Result<Vec<ImageRecord>> {
+        self.look("list the images", |books| {
+            let ids = books
+                .prepare("SELECT image FROM name GROUP BY image ORDER BY min(name)")?
+                .query_map([], |row| row.get(0))?
+                .collect::<rusqlite::Result<Vec<String>>>()?;
+            let mut images = Vec::with_capacity(ids.len());
+            for id in ids {
+                images.extend(read(books, id)?);
+            }
+            Ok(images)
+        })
+    }
+
     /// Enters an image, publishes its drafted layers, and says whether the layers are its own now:
     /// not so where the image was there already, whose layers then stay, and the drafts may go.
     ///

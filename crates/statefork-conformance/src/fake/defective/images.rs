@@ -48,6 +48,29 @@ impl Images for DefectiveRuntime {
         })
     }
 
+    async fn list_images(&self) -> Result<Vec<Image>> {
+        let mut images = self.fake.list_images().await?;
+        match self.defect {
+            Defect::ListImagesTellsUnnamed => {
+                let all = self.fake.images().into_iter();
+                images.extend(all.filter(|image| image.names.is_empty()));
+            }
+            Defect::ListImagesByName => {
+                let by_name = images.into_iter().flat_map(|image| {
+                    let names = image.names.clone().into_iter();
+                    names.map(move |name| Image {
+                        names: vec![name],
+                        ..image.clone()
+                    })
+                });
+                images = by_name.collect();
+            }
+            Defect::ListImagesIsNotSorted => images.reverse(),
+            _ => {}
+        }
+        Ok(images)
+    }
+
     async fn build_image(
         &self,
         request: BuildRequest,

@@ -304,6 +304,12 @@ defects! {
     InspectImageLeavesSettingsOut,
     /// Every image has one layer and no bytes.
     InspectImageDoesNotCount,
+    /// Images without a name are listed.
+    ListImagesTellsUnnamed,
+    /// An image is listed once for each of its names.
+    ListImagesByName,
+    /// The list of images is in no order.
+    ListImagesIsNotSorted,
     /// Whatever is imported is some image.
     ImportTakesAnything,
     /// An import does not take its name off a former image.
