@@ -85,6 +85,7 @@ fn fill(folder: &Path) -> Result<()> {
         freeze_timeout: Duration::from_secs(30),
         lock_timeout: Duration::from_secs(10),
         stop_timeout: Duration::ZERO,
+        builders: Vec::new(),
         cancel: Cancel::new(),
         observer: Arc::new(Quiet),
     };

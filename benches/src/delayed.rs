@@ -87,6 +87,10 @@ impl Images for DelayedRuntime {
         self.inner.import_image(archive).await
     }
 
+    async fn export_image(&self, name: &str) -> contract::Result<ByteStream> {
+        self.inner.export_image(name).await
+    }
+
     async fn prepare_image(
         &self,
         image: &ImageId,

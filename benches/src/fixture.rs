@@ -73,6 +73,7 @@ pub(crate) fn environment(
         freeze_timeout: Duration::from_secs(30),
         lock_timeout: Duration::from_secs(10),
         stop_timeout: Duration::ZERO,
+        builders: Vec::new(),
         cancel: Cancel::new(),
         observer: Arc::new(Quiet),
     };

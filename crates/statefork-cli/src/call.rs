@@ -38,6 +38,7 @@ impl Call<'_> {
             freeze_timeout: config.freeze_timeout,
             lock_timeout: config.lock_timeout,
             stop_timeout: config.stop_timeout,
+            builders: session.builders()?,
             cancel: self.interrupt.cancel.clone(),
             observer: progress.clone(),
         };

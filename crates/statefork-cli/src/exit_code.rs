@@ -47,7 +47,10 @@ pub(crate) fn of(kind: Kind) -> u8 {
         | Kind::NotUp
         | Kind::ContainerLost => 3,
         Kind::Unsupported => 4,
-        Kind::RuntimeUnreachable | Kind::PermissionDenied | Kind::HelperMissing => 5,
+        Kind::RuntimeUnreachable
+        | Kind::PermissionDenied
+        | Kind::HelperMissing
+        | Kind::BuilderMissing => 5,
         Kind::SettingsDiffer
         | Kind::EnvironmentExists
         | Kind::NameTaken

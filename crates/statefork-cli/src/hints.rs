@@ -44,6 +44,9 @@ pub(crate) fn hint(failure: &Failure) -> Option<String> {
         Kind::HelperMissing => {
             say("install statefork-shim beside statefork, or say where it is with STATEFORK_SHIM")
         }
+        Kind::BuilderMissing => {
+            say("install buildah (`apt-get install buildah`), or start docker or podman")
+        }
         Kind::EnvironmentExists => say("choose another name with -e"),
         Kind::SettingsDiffer => settings_differ(failure),
         Kind::NameTaken => name_taken(failure),

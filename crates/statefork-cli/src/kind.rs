@@ -75,6 +75,8 @@ kinds! {
     PermissionDenied => "permission_denied",
     /// The helper program is missing.
     HelperMissing => "helper_missing",
+    /// Nothing that builds images was found.
+    BuilderMissing => "builder_missing",
     /// The environment exists with other settings.
     SettingsDiffer => "settings_differ",
     /// A tag or a branch has the name.
@@ -171,6 +173,7 @@ fn of_core(error: &CoreError) -> Kind {
         CoreError::NotUp { .. } => Kind::NotUp,
         CoreError::Lost { .. } => Kind::ContainerLost,
         CoreError::NoImage { .. } => Kind::NoImage,
+        CoreError::NoBuilder { .. } => Kind::BuilderMissing,
         CoreError::InvalidSettings { .. } => Kind::InvalidSettings,
         CoreError::SettingsDiffer { .. } => Kind::SettingsDiffer,
         CoreError::NotReady { .. } => Kind::NotReady,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use statefork_core::Home;
 use statefork_core::config::{Config, Flags, Sources};
-use statefork_core::environment::Programs;
+use statefork_core::environment::{Builder, Programs};
 use statefork_runtime::{Runtime, RuntimeOptions};
 
 use crate::arguments::Globals;
@@ -130,6 +130,26 @@ impl Session {
             .config()?
             .runtime_options(factory.name, helper(&program()?));
         Ok(options)
+    }
+
+    /// The daemons that may build images for a runtime that is none, in the order of the list.
+    pub(crate) fn builders(&self) -> Result<Vec<Builder>> {
+        let is_embedded = |name: &str| runtimes::EMBEDDED.contains(&name);
+        if !is_embedded(self.factory()?.name) {
+            return Ok(Vec::new());
+        }
+        let others = runtimes::ALL.iter();
+        let builders = others
+            .filter(|factory| !is_embedded(factory.name))
+            .map(|factory| {
+                let options = self.runtime_options(factory)?;
+                let open = factory.open;
+                Ok(Builder {
+                    name: factory.name,
+                    open: Arc::new(move || open(&options)),
+                })
+            });
+        builders.collect()
     }
 
     /// The programs beside this one, and this one as a worker for the environment.

@@ -25,6 +25,7 @@ pub enum Method {
     ListImages,
     BuildImage,
     ImportImage,
+    ExportImage,
     PrepareImage,
     RemoveImage,
     Inspect,
@@ -227,6 +228,11 @@ impl Images for FaultyRuntime {
     async fn import_image(&self, archive: ByteStream) -> Result<ImageId> {
         let call = self.inner.import_image(archive);
         self.through(Method::ImportImage, call).await
+    }
+
+    async fn export_image(&self, name: &str) -> Result<ByteStream> {
+        let call = self.inner.export_image(name);
+        self.through(Method::ExportImage, call).await
     }
 
     async fn prepare_image(&self, image: &ImageId, request: &PrepareRequest) -> Result<ImageId> {

@@ -170,6 +170,14 @@ pub enum CoreError {
         /// The environment.
         environment: String,
     },
+    /// The runtime builds no images, and nothing else that does was found.
+    #[error("find a builder for {runtime}, which has none: {}", tried.join(", "))]
+    NoBuilder {
+        /// The runtime.
+        runtime: &'static str,
+        /// What was looked for, each with what was wrong.
+        tried: Vec<String>,
+    },
     /// Settings that cannot be used together.
     #[error("use {what}: {reason}")]
     InvalidSettings {
@@ -426,6 +434,7 @@ impl CoreError {
             | Self::MainBranch
             | Self::SnapshotInUse { .. } => ErrorKind::Conflict,
             Self::NotReady { .. } | Self::Io { .. } | Self::Store(_) => ErrorKind::Failed,
+            Self::NoBuilder { .. } => ErrorKind::Unavailable,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Home { .. } | Self::HomeFull { .. } => ErrorKind::Failed,
             Self::Damaged { .. } => ErrorKind::Damaged,

@@ -6,6 +6,7 @@
 
 mod archive;
 mod build_context;
+mod buildah;
 pub mod config;
 mod doctor;
 pub mod environment;

@@ -1,6 +1,7 @@
 //! Images: look up, load, prepare, remove. Building is in `build`.
 
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -14,12 +15,16 @@ use statefork_runtime::{
     BuildRequest, ByteStream, Image, ImageId, Images, ObjectKind, PrepareRequest, Result,
     RuntimeError,
 };
+use tokio::sync::mpsc;
 
 use crate::failure::Failure;
 use crate::{DockerRuntime, archive, captures, commit, describe, message, names};
 
 /// How many images are looked at at the same time for a list of them.
 const LOOKS_AT_ONCE: usize = 8;
+
+/// How many pieces of an archive wait for whoever reads it.
+const PIECES_AHEAD: usize = 4;
 
 #[async_trait]
 impl Images for DockerRuntime {
@@ -96,6 +101,28 @@ impl Images for DockerRuntime {
                 names.join(", ")
             ))),
         }
+    }
+
+    async fn export_image(&self, name: &str) -> Result<ByteStream> {
+        let not_found = || RuntimeError::NotFound {
+            object: ObjectKind::Image,
+            name: name.to_owned(),
+        };
+        let reference = names::image_reference(name).ok_or_else(not_found)?;
+        let found = self.look_at_image(&reference).await?;
+        found.ok_or_else(not_found)?;
+        let docker = self.client.docker()?.clone();
+        let (to, mut from) = mpsc::channel(PIECES_AHEAD);
+        // The client's stream is bound to the client, and so lives in a task with one.
+        tokio::spawn(async move {
+            let mut saved = pin!(docker.export_image(&reference));
+            while let Some(piece) = saved.next().await {
+                if to.send(piece.map_err(io::Error::other)).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(futures_util::stream::poll_fn(move |context| from.poll_recv(context)).boxed())
     }
 
     async fn prepare_image(&self, image: &ImageId, request: &PrepareRequest) -> Result<ImageId> {

@@ -39,9 +39,10 @@ impl Images for NativeRuntime {
     ) -> Result<ImageId> {
         Err(RuntimeError::Unsupported {
             op: "build an image",
-            reason: "native has no builder: build with docker, podman or buildah, and import what \
-                     they save"
-                .into(),
+            reason:
+                "native has no builder: `up --build` takes docker, podman or buildah where one \
+                     of them is there"
+                    .into(),
         })
     }
 
@@ -58,6 +59,13 @@ impl Images for NativeRuntime {
         let file = spooled.into_std().await;
         let inner = Arc::clone(&self.inner);
         blocking(IMPORT, move || inner.import(&file)).await
+    }
+
+    async fn export_image(&self, _name: &str) -> Result<ByteStream> {
+        Err(RuntimeError::Unsupported {
+            op: "export an image",
+            reason: "native builds none, and has those that it was given".into(),
+        })
     }
 
     async fn prepare_image(&self, image: &ImageId, _request: &PrepareRequest) -> Result<ImageId> {

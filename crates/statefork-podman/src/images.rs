@@ -2,6 +2,8 @@
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
+use http_body_util::BodyExt;
+use hyper::Method;
 use podman_api::models::ImageData;
 use podman_api::opts::{ImageListOpts, ImageTagOpts};
 use statefork_runtime::{
@@ -14,6 +16,7 @@ use crate::cause::{self, Cause};
 use crate::describe::port_of;
 use crate::load::NotLoaded;
 use crate::name::ImageName;
+use crate::raw::{Payload, encode};
 
 /// How many images are looked at at the same time for a list of them.
 const LOOKS_AT_ONCE: usize = 8;
@@ -86,6 +89,23 @@ impl Images for PodmanRuntime {
                 object: ObjectKind::Image,
                 name: name.clone(),
             })
+    }
+
+    async fn export_image(&self, name: &str) -> Result<ByteStream> {
+        if self.inspect_image(name).await?.is_none() {
+            return Err(RuntimeError::NotFound {
+                object: ObjectKind::Image,
+                name: name.to_owned(),
+            });
+        }
+        let path = format!("/images/{}/get?format=docker-archive", encode(name));
+        // As long as the service has something to say, so without a limit.
+        let saved = self.client.raw.send(Method::GET, &path, Payload::Empty);
+        let saved = saved
+            .await
+            .map_err(|fault| self.client.error("export an image", fault))?;
+        let saved = saved.into_body().into_data_stream();
+        Ok(saved.map_err(std::io::Error::other).boxed())
     }
 
     async fn prepare_image(&self, image: &ImageId, _request: &PrepareRequest) -> Result<ImageId> {

@@ -102,6 +102,11 @@ pub trait Images: Send + Sync {
     /// Errors: `Invalid` for a stream that is no such archive.
     async fn import_image(&self, archive: ByteStream) -> Result<ImageId>;
 
+    /// An image as an archive that [`Images::import_image`] takes, under this one of its names.
+    ///
+    /// Errors: `NotFound`; `Unsupported` where the runtime builds no images that are worth moving.
+    async fn export_image(&self, name: &str) -> Result<ByteStream>;
+
     /// An image with the same layers as `image` in whose containers the paths that the image
     /// declares as volumes belong to the writable layer, and so to every capture. Returns `image`
     /// itself where nothing has to be made for that; otherwise makes one, with the request's name

@@ -4,6 +4,7 @@
 //! `podman::MODULE::CASE` and `native::MODULE::CASE`.
 
 mod application;
+mod building;
 mod chain;
 #[cfg(feature = "crash-points")]
 mod crash;
@@ -74,13 +75,15 @@ cases! {
         one_byte_beside_much;
 }
 
-// What is not about a daemon or a builder. Its flattening is over before it could be killed.
+// What is not about a daemon; another runtime builds. Its flattening is over before it could be killed.
 cases! { @ native
     session: the_classic_session_from_a_pipe, one_document_a_line, a_failed_line_is_not_the_end;
     application: the_main_job, exec_ends_as_its_command_does, logs_are_those_of_the_application,
         what_ended_starts_again_with_its_changes, messages_hold_anything,
         the_figures_tell_every_operation, two_commands_at_once_take_turns,
         commands_start_beside_snapshots, files_are_copied_in_and_out;
+    building: another_runtime_builds, another_runtime_fails_to_build,
+        a_build_by_another_runtime_is_undone, nothing_there_builds;
     mounts: a_shared_mount_is_named_and_not_rolled_back;
     restore: one_that_crashes_leaves_the_old_process, one_that_never_gets_ready_leaves_the_old_process,
         ten_in_a_row_refuse_no_connection, the_address_stays_when_the_shim_is_killed;

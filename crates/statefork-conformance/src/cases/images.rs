@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::TryStreamExt;
 use serde_json::json;
 use statefork_runtime::{
     BuildRequest, ContainerPort, ContainerSpec, ErrorKind, ImageId, ObjectKind, ObjectType,
@@ -31,6 +32,7 @@ pub(super) const CASES: &[Case] = cases![Images:
     a_build_makes_an_image [Build],
     a_build_takes_any_dockerfile_and_arguments [Build],
     a_failed_build_shows_its_last_lines [Build],
+    a_built_image_is_exported [Build],
 ];
 
 async fn exists(f: &Fixture, name: &str) -> Outcome<bool> {
@@ -352,5 +354,31 @@ async fn a_failed_build_shows_its_last_lines(f: &Fixture) -> Outcome {
         other => fails_with("the build", other, &[ErrorKind::BuildFailed])?,
     }
     check!(!exists(f, &name).await?, "its name is there");
+    Ok(())
+}
+
+async fn a_built_image_is_exported(f: &Fixture) -> Outcome {
+    let request = build(f, ("Dockerfile", "COPY data /data\n"))?;
+    let name = request.name.clone();
+    let id = f.runtime().build_image(request, &mut |_| ()).await?;
+    let mut archive = Vec::new();
+    let mut exported = f.runtime().export_image(&name).await?;
+    while let Some(piece) = exported.try_next().await? {
+        archive.extend_from_slice(&piece);
+    }
+    f.runtime().remove_image(id.as_str()).await?;
+    let absent = ErrorKind::NotFound(ObjectKind::Image);
+    fails_with(
+        "an export",
+        f.runtime().export_image(&name).await,
+        &[absent],
+    )?;
+    let again = f.runtime().import_image(one_piece(archive)).await?;
+    check!(exists(f, &name).await?, "it came without its name");
+    let container = f
+        .launch_from(&f.runtime().of_image(&again), f.spec("serve"))
+        .await?;
+    let data = f.file(&container, "/data").await?;
+    check_eq!(data.as_deref(), Some("from the context"), "its file");
     Ok(())
 }

@@ -109,6 +109,13 @@ impl Images for FakeRuntime {
         Ok(id)
     }
 
+    async fn export_image(&self, _name: &str) -> Result<ByteStream> {
+        Err(RuntimeError::Unsupported {
+            op: "export an image",
+            reason: "the fake has no builder".into(),
+        })
+    }
+
     async fn prepare_image(&self, image: &ImageId, request: &PrepareRequest) -> Result<ImageId> {
         let name = names::new_image_name(&request.name)?;
         self.shared.write(|state| {

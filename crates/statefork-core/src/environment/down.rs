@@ -195,6 +195,7 @@ impl Environment {
                 self.runtime.remove_image(name).await?;
             }
         }
+        self.remove_builds(objects).await?;
         // What a daemon was still making when its caller died may come yet.
         let was_found = |wanted: &ObjectId| {
             found.iter().any(|found| match found {

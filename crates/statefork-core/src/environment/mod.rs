@@ -3,6 +3,7 @@
 mod attach;
 mod attempt;
 mod branches;
+mod build;
 mod chain;
 mod copy;
 mod down;
@@ -40,6 +41,7 @@ use crate::store::{EnvironmentRecord, Store, random_id};
 pub use attach::AttachRequest;
 pub use attempt::TryReport;
 pub use branches::{BranchList, BranchView};
+pub use build::{Builder, Open};
 pub use down::{DownReport, DownRequest};
 pub use lifecycle::LifecycleReport;
 pub use read::Unfinished;
@@ -135,6 +137,9 @@ pub struct Options {
     pub lock_timeout: Duration,
     /// How long a polite stop waits before it kills.
     pub stop_timeout: Duration,
+    /// Other runtimes, which may build images where the environment's own has no builder, the
+    /// preferred ones first; where none of them answers, `buildah` does. Empty: nobody else builds.
+    pub builders: Vec<Builder>,
     /// Ends operations early.
     pub cancel: Cancel,
     /// Is told.

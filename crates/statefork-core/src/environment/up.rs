@@ -5,15 +5,13 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use statefork_runtime::{
-    BuildRequest, Capabilities, Container, ContainerId, ContainerSpec, ContainerState, Image,
-    ImageId, Network, ObjectId, ObjectKind, ObjectType, Phase, PortMapping, PrepareRequest,
-    RuntimeError,
+    Capabilities, Container, ContainerId, ContainerSpec, ContainerState, Image, ImageId, Network,
+    ObjectId, ObjectKind, ObjectType, Phase, PortMapping, PrepareRequest, RuntimeError,
 };
 
 use super::handover::Successor;
 use super::settings::{port_differences, spec_differences};
 use super::{Begun, Environment, new_object, short};
-use crate::build_context;
 use crate::config::{Build, Readiness};
 use crate::error::{CoreError, Named, Result};
 use crate::model::{
@@ -125,17 +123,19 @@ impl Environment {
             ports: requested.ports.clone(),
             readiness: readiness(requested),
         };
-        let objects = [
-            (ObjectType::Build, new_object()),
-            (ObjectType::Prepared, new_object()),
-            (ObjectType::Container, new_object()),
+        let [build, prepared, container] = &[new_object(), new_object(), new_object()];
+        let mut objects = vec![
+            (ObjectType::Prepared, prepared.clone()),
+            (ObjectType::Container, container.clone()),
         ];
-        let [(_, build), (_, prepared), (_, container)] = &objects;
+        if let ImageRequest::Build(_) = image {
+            objects.push((ObjectType::Build, build.clone()));
+        }
         let intent = self.intent(OperationKind::Up, begun, Some(MAIN), &objects);
         let mut recorder = Recorder::begin(self.store(), &intent)?;
         let outcome = async {
             let capabilities = self.capabilities().await?;
-            let image = self.image(&recorder, image, build).await?;
+            let image = self.image(&recorder, image, build, &capabilities).await?;
             let base = self.base(&recorder, &image, &settings, prepared).await?;
             let record = self.store().create_environment(
                 &self.name,
@@ -358,27 +358,14 @@ impl Environment {
         recorder: &Recorder<'_>,
         request: &ImageRequest,
         object: &ObjectId,
+        capabilities: &Capabilities,
     ) -> Result<Image> {
         let name = match request {
             ImageRequest::Name(name) => name.clone(),
             ImageRequest::Build(build) => {
-                let request = BuildRequest {
-                    context: build_context::stream(&build.context, &build.dockerfile)?,
-                    dockerfile: build.dockerfile.clone(),
-                    args: build.args.clone(),
-                    name: self.image_name(&format!("build-{}", short(object))),
-                    labels: self.owner(object).labels(ObjectType::Build),
-                };
-                self.observer()
-                    .progress(&format!("building {}", build.context.display()));
-                let mut progress = |line: &str| self.observer().build_output(line);
-                let building = self.runtime.build_image(request, &mut progress);
-                let building = self.options.cancel.or(building);
-                recorder
-                    .phases
-                    .time(Phase::Build, building)
-                    .await?
-                    .to_string()
+                let building = self.build(build, object, capabilities);
+                let id = recorder.phases.time(Phase::Build, building).await?;
+                id.to_string()
             }
         };
         let image = self.runtime.inspect_image(&name).await?;

@@ -106,6 +106,10 @@ impl Images for DefectiveRuntime {
         }
     }
 
+    async fn export_image(&self, name: &str) -> Result<ByteStream> {
+        self.fake.export_image(name).await
+    }
+
     async fn prepare_image(&self, image: &ImageId, request: &PrepareRequest) -> Result<ImageId> {
         match self.defect {
             Defect::PrepareDoesNothing

@@ -71,6 +71,7 @@ impl World {
             freeze_timeout: Duration::from_secs(30),
             lock_timeout: Duration::from_millis(50),
             stop_timeout: Duration::from_millis(50),
+            builders: Vec::new(),
             cancel: cancel.clone(),
             observer: told.clone(),
         };

@@ -61,6 +61,7 @@ impl Bed {
             freeze_timeout: Duration::from_secs(30),
             lock_timeout: Duration::from_secs(5),
             stop_timeout: Duration::ZERO,
+            builders: Vec::new(),
             cancel: Cancel::new(),
             observer: told.clone(),
         };
