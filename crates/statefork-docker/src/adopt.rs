@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use bollard::models::{
     ContainerConfig, ContainerInspectResponse, EndpointSettings, HostConfig,
-    ImageConfig as ApiImageConfig, ImageInspect, MountPoint, PortMap, SystemInfo,
+    ImageConfig as ApiImageConfig, ImageInspect, MountPoint, MountType, PortMap, SystemInfo,
 };
 use statefork_runtime::{
     Adoption, ContainerId, ContainerSpec, ContainerState, Limits, Mount, MountSource, Network,
-    ObjectKind, PortMapping, Protocol, Result, RuntimeError,
+    ObjectKind, PortMapping, Protocol, Result, RuntimeError, TmpfsOptions,
 };
 
 use crate::{DockerRuntime, describe, names, obstacles};
@@ -149,15 +149,41 @@ fn mounts(made: &Made<'_>) -> Vec<Mount> {
             read_only: !point.rw.unwrap_or(true),
         })
     };
-    let mut mounts: Vec<_> = made
-        .found
-        .mounts
-        .iter()
-        .flatten()
-        .filter_map(mount)
-        .collect();
+    let listed = made.found.mounts.iter().flatten().filter_map(mount);
+    let mut mounts: Vec<_> = listed.chain(tmpfs(made)).collect();
     mounts.sort_by(|a, b| a.target.cmp(&b.target));
     mounts
+}
+
+/// Memory that is mounted: of `--mount` and of `--tmpfs`, which are told in two places.
+fn tmpfs(made: &Made<'_>) -> impl Iterator<Item = Mount> {
+    let mounts = made.host.mounts.iter().flatten();
+    let mounts = mounts.filter(|mount| mount.typ == Some(MountType::TMPFS));
+    let of_mount = mounts.filter_map(|mount| {
+        let size = mount.tmpfs_options.as_ref().and_then(|o| o.size_bytes);
+        Some(Mount {
+            source: MountSource::Tmpfs {
+                size: size.and_then(|size| u64::try_from(size).ok()),
+            },
+            target: mount.target.clone()?.into(),
+            read_only: mount.read_only == Some(true),
+        })
+    });
+    let of_map = made.host.tmpfs.iter().flatten();
+    let of_map = of_map.map(|(target, options)| {
+        let options = tmpfs_options(options);
+        Mount {
+            source: MountSource::Tmpfs { size: options.size },
+            target: target.into(),
+            read_only: options.read_only,
+        }
+    });
+    of_mount.chain(of_map)
+}
+
+/// The options of `--tmpfs`.
+pub(crate) fn tmpfs_options(text: &str) -> TmpfsOptions {
+    TmpfsOptions::parse(text, &["noexec"])
 }
 
 fn limits(host: &HostConfig) -> Limits {

@@ -15,6 +15,8 @@ use crate::describe;
 const SHM_SIZE: i64 = 64 << 20;
 /// The daemon's own wait for the end of a process that was asked to stop, in seconds.
 const STOP_TIMEOUT: i64 = 10;
+/// The mode of a tmpfs that is given none.
+const TMPFS_MODE: i64 = 0o1777;
 /// How many digits of its id a container has as a name on its networks.
 const SHORT_ID: usize = 12;
 
@@ -297,14 +299,12 @@ fn files(made: &Made<'_>, obstacles: &mut Obstacles) {
     obstacles.when(read_only, "the read-only root file system (--read-only)");
     let mounts = || made.found.mounts.iter().flatten();
     let kind = |kind| mounts().filter(move |mount| mount.typ.as_deref() == Some(kind));
-    let path = |mount: &bollard::models::MountPoint| mount.destination.clone();
-    let memory: BTreeSet<String> = kind("tmpfs").filter_map(path).collect();
-    let memory = memory
-        .into_iter()
-        .chain(keys(&host.tmpfs).into_iter().cloned());
-    obstacles.each(memory.collect::<BTreeSet<_>>(), |path| {
-        format!("memory at {path} (--tmpfs)")
-    });
+    let memory: BTreeMap<_, _> = host.tmpfs.iter().flatten().collect();
+    for (path, options) in memory {
+        obstacles.each(adopt::tmpfs_options(options).others, |option| {
+            format!("option {option} of the memory at {path} (--tmpfs)")
+        });
+    }
     let known = ["bind", "volume", "tmpfs"];
     for mount in mounts() {
         let path = mount.destination.as_deref().unwrap_or_default();
@@ -327,6 +327,12 @@ fn files(made: &Made<'_>, obstacles: &mut Obstacles) {
         let options = mount.volume_options.as_ref();
         let inner = options.and_then(|options| options.subpath.clone());
         let path = mount.target.as_deref().unwrap_or_default();
+        let mode = mount.tmpfs_options.as_ref().and_then(|o| o.mode);
+        if let Some(mode) = mode.filter(|mode| ![0, TMPFS_MODE].contains(mode)) {
+            obstacles.0.push(format!(
+                "the mode of the memory at {path} (--mount tmpfs-mode={mode:o})"
+            ));
+        }
         obstacles.text(
             &inner,
             &format!("the part of a volume at {path} (--mount volume-subpath"),

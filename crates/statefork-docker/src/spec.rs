@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use bollard::models::{ContainerCreateBody, HostConfig, Mount as ApiMount, MountType, PortBinding};
+use bollard::models::{
+    ContainerCreateBody, HostConfig, Mount as ApiMount, MountTmpfsOptions, MountType, PortBinding,
+};
 use statefork_runtime::{
     ContainerSpec, EnvVar, LaunchRequest, Limits, Mount, MountSource, Network, Protocol, Result,
     RuntimeError,
@@ -80,16 +82,31 @@ pub(crate) fn text(path: &Path) -> Result<String> {
 
 fn mount(mount: &Mount) -> Result<ApiMount> {
     let (typ, source) = match &mount.source {
-        MountSource::Bind(path) => (MountType::BIND, text(path)?),
-        MountSource::Volume(name) => (MountType::VOLUME, name.clone()),
+        MountSource::Bind(path) => (MountType::BIND, Some(text(path)?)),
+        MountSource::Volume(name) => (MountType::VOLUME, Some(name.clone())),
+        MountSource::Tmpfs { .. } => (MountType::TMPFS, None),
     };
     Ok(ApiMount {
         typ: Some(typ),
-        source: Some(source),
+        source,
+        tmpfs_options: tmpfs_options(&mount.source)?,
         target: Some(text(&mount.target)?),
         read_only: Some(mount.read_only),
         ..ApiMount::default()
     })
+}
+
+/// The size of a tmpfs, where it has one.
+fn tmpfs_options(source: &MountSource) -> Result<Option<MountTmpfsOptions>> {
+    let MountSource::Tmpfs { size: Some(size) } = source else {
+        return Ok(None);
+    };
+    let bytes = i64::try_from(*size).ok().filter(|bytes| *bytes > 0);
+    let bytes = bytes.ok_or_else(|| invalid(format!("tmpfs of {size} bytes"), "out of range"))?;
+    Ok(Some(MountTmpfsOptions {
+        size_bytes: Some(bytes),
+        ..MountTmpfsOptions::default()
+    }))
 }
 
 fn network(spec: &ContainerSpec) -> Result<&str> {

@@ -102,6 +102,7 @@ pub(crate) fn describe(record: &ContainerRecord, life: Life) -> Container {
             kind: match mount.source {
                 MountSource::Bind(_) => MountKind::Bind,
                 MountSource::Volume(_) => MountKind::Volume,
+                MountSource::Tmpfs { .. } => MountKind::Tmpfs,
             },
             writable: !mount.read_only,
         })

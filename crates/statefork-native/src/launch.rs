@@ -15,7 +15,7 @@ use crate::books::{Books, ContainerRecord, NewContainer};
 use crate::captures::lock;
 use crate::container::{cgroup_path, describe, look};
 use crate::network::{self, Lease, Subnet};
-use crate::plan::{MountPlan, NetworkPlan, Plan, ProcessRef, file};
+use crate::plan::{MountFrom, MountPlan, NetworkPlan, Plan, ProcessRef, file};
 use crate::runtime::Inner;
 use crate::settings::{check_container_name, hostname, process};
 use crate::spawn::{self, StartError};
@@ -158,12 +158,15 @@ impl Inner {
         let mut mounts = Vec::new();
         for mount in &record.spec.mounts {
             let source = match &mount.source {
-                MountSource::Bind(path) => path.clone(),
-                MountSource::Volume(name) => self.storage.volume(name),
+                MountSource::Bind(path) => MountFrom::Host(path.clone()),
+                MountSource::Volume(name) => MountFrom::Host(self.storage.volume(name)),
+                MountSource::Tmpfs { size } => MountFrom::Memory(*size),
             };
-            if !source.exists() {
+            if let MountFrom::Host(path) = &source
+                && !path.exists()
+            {
                 return Err(RuntimeError::Invalid {
-                    what: format!("mount source {}", source.display()),
+                    what: format!("mount source {}", path.display()),
                     reason: "there is no such file or folder".into(),
                 });
             }

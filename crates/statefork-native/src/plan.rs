@@ -3,6 +3,7 @@
 //! The helper is another process of the same version: both ends change together, nothing is read
 //! across versions but [`Run`] and [`Exit`], which lie in a container's folder.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -39,7 +40,7 @@ pub(crate) struct Plan {
     pub(crate) process: ProcessPlan,
     /// At most 64 bytes.
     pub(crate) hostname: String,
-    /// Shared mounts, to be made in this order; the sources exist.
+    /// Mounts, to be made in this order; the sources exist.
     pub(crate) mounts: Vec<MountPlan>,
     /// The network.
     pub(crate) network: NetworkPlan,
@@ -65,15 +66,33 @@ pub(crate) struct ProcessPlan {
     pub(crate) user: String,
 }
 
-/// A shared mount.
+/// A mount.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct MountPlan {
-    /// A file or folder of the host, absolute.
-    pub(crate) source: PathBuf,
+    /// What is mounted.
+    pub(crate) source: MountFrom,
     /// Where, absolute, in the container; made where it does not exist, links followed inside.
     pub(crate) target: PathBuf,
     /// Whether the container cannot write there.
     pub(crate) read_only: bool,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum MountFrom {
+    /// A file or folder of the host, absolute.
+    Host(PathBuf),
+    /// Empty memory of the container's own, of at most so many bytes.
+    Memory(Option<u64>),
+}
+
+impl fmt::Display for MountFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(path) => path.display().fmt(f),
+            Self::Memory(_) => f.write_str("a tmpfs"),
+        }
+    }
 }
 
 /// The network of a container.

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use statefork_runtime::{
     Adoption, ContainerId, ContainerSpec, EnvVar, ImageConfig, Images, Limits, Mount, MountSource,
-    Network, ObjectKind, PortMapping, Protocol, Result, RuntimeError,
+    Network, ObjectKind, PortMapping, Protocol, Result, RuntimeError, TmpfsOptions,
 };
 
 use crate::PodmanRuntime;
@@ -242,23 +242,33 @@ fn hostname(made: &Made, network: &Network) -> Option<String> {
 }
 
 fn mounts(made: &Made) -> Vec<Mount> {
-    let mut mounts: Vec<_> = made
-        .mounts
-        .iter()
-        .filter_map(|mount| {
-            Some(Mount {
-                source: match mount.r#type.as_str() {
-                    "bind" => MountSource::Bind(mount.source.clone()),
-                    "volume" => MountSource::Volume(mount.name.clone()),
-                    _ => return None,
-                },
-                target: mount.destination.clone(),
-                read_only: !mount.writable,
-            })
+    let listed = made.mounts.iter().filter_map(|mount| {
+        Some(Mount {
+            source: match mount.r#type.as_str() {
+                "bind" => MountSource::Bind(mount.source.clone()),
+                "volume" => MountSource::Volume(mount.name.clone()),
+                _ => return None,
+            },
+            target: mount.destination.clone(),
+            read_only: !mount.writable,
         })
-        .collect();
+    });
+    let memory = made.host_config.tmpfs.iter().map(|(target, options)| {
+        let options = tmpfs_options(options);
+        Mount {
+            source: MountSource::Tmpfs { size: options.size },
+            target: target.into(),
+            read_only: options.read_only,
+        }
+    });
+    let mut mounts: Vec<_> = listed.chain(memory).collect();
     mounts.sort_by(|a, b| a.target.cmp(&b.target));
     mounts
+}
+
+/// The options of a tmpfs, as the service tells them with its own.
+pub(crate) fn tmpfs_options(text: &str) -> TmpfsOptions {
+    TmpfsOptions::parse(text, &["rprivate", "tmpcopyup"])
 }
 
 fn limits(host: &HostConfig) -> Limits {

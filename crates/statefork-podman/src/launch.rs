@@ -85,6 +85,7 @@ pub(crate) fn create_request(
         match &mount.source {
             MountSource::Bind(source) => binds.push(bind(source, mount)?),
             MountSource::Volume(name) => volumes.push(volume(name, mount)?),
+            MountSource::Tmpfs { size } => binds.push(tmpfs(*size, mount)?),
         }
     }
     let options = options.mounts(binds).volumes(volumes).build();
@@ -148,7 +149,10 @@ fn check_mounts(spec: &ContainerSpec) -> Result<()> {
                 let what = format!("bind mount of {}", path.display());
                 return Err(invalid(what, "not an absolute path of the host"));
             }
-            MountSource::Bind(_) => {}
+            MountSource::Tmpfs { size: Some(0) } => {
+                return Err(invalid(what(), "a tmpfs of 0 bytes"));
+            }
+            MountSource::Bind(_) | MountSource::Tmpfs { .. } => {}
             MountSource::Volume(name) => check_object_name("volume", name)?,
         }
     }
@@ -193,6 +197,19 @@ fn bind(source: &Path, mount: &Mount) -> Result<ContainerMount> {
         options: Some(vec!["rbind".into(), access(mount)]),
         source: Some(text(source)?.into()),
         _type: Some("bind".into()),
+        uid_mappings: None,
+        gid_mappings: None,
+    })
+}
+
+fn tmpfs(size: Option<u64>, mount: &Mount) -> Result<ContainerMount> {
+    let mut options = vec![access(mount), "nosuid".into(), "nodev".into()];
+    options.extend(size.map(|bytes| format!("size={bytes}")));
+    Ok(ContainerMount {
+        destination: Some(text(&mount.target)?.into()),
+        options: Some(options),
+        source: Some("tmpfs".into()),
+        _type: Some("tmpfs".into()),
         uid_mappings: None,
         gid_mappings: None,
     })

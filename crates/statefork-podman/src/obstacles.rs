@@ -6,7 +6,7 @@ use podman_api::models::PosixRlimit;
 use serde_json::Value;
 use statefork_runtime::{Labels, Network};
 
-use crate::adopt::{DEFAULT_NETWORK, SHORT_ID};
+use crate::adopt::{DEFAULT_NETWORK, SHORT_ID, tmpfs_options};
 use crate::made::{ImageDefaults, Info, Made};
 
 /// Podman's own size of `/dev/shm`, in bytes.
@@ -328,10 +328,11 @@ fn files(made: &Made, obstacles: &mut Obstacles) {
         host.readonly_rootfs,
         "the read-only root file system (--read-only)",
     );
-    let of_memory = made.mounts.iter().filter(|mount| mount.r#type == "tmpfs");
-    let of_memory = of_memory.map(|mount| mount.destination.display().to_string());
-    let of_memory: BTreeSet<_> = of_memory.chain(host.tmpfs.keys().cloned()).collect();
-    obstacles.each(of_memory, |path| format!("memory at {path} (--tmpfs)"));
+    for (path, options) in &host.tmpfs {
+        obstacles.each(tmpfs_options(options).others, |option| {
+            format!("option {option} of the memory at {path} (--tmpfs)")
+        });
+    }
     for mount in &made.mounts {
         let (path, kind) = (mount.destination.display(), mount.r#type.as_str());
         obstacles.when(

@@ -59,6 +59,7 @@ mod port;
 pub mod probe;
 mod runtime;
 mod spec;
+mod tmpfs;
 
 pub use adoption::Adoption;
 pub use boundary::Boundary;
@@ -86,3 +87,4 @@ pub use runtime::{Found, Runtime, RuntimeIdentity, RuntimeOptions};
 pub use spec::{
     ContainerPort, ContainerSpec, EnvVar, Limits, Mount, MountSource, Network, Protocol,
 };
+pub use tmpfs::TmpfsOptions;

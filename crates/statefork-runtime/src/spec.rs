@@ -59,7 +59,7 @@ impl fmt::Debug for EnvVar {
     }
 }
 
-/// Where a mount's files come from. All of them are shared: not part of a snapshot.
+/// Where a mount's files come from. None of them are part of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MountSource {
@@ -68,6 +68,13 @@ pub enum MountSource {
     /// A volume of the runtime, by name; made by the runtime where it does not exist, and never
     /// removed by us.
     Volume(String),
+    /// Memory of the container's own, empty whenever it starts (where the image has files at the
+    /// target, Podman copies them there). Set-user-id bits and devices have no effect in it.
+    Tmpfs {
+        /// How much it may hold, in bytes, at least 1; `None`: as much as the kernel says, which
+        /// is half of the machine's memory.
+        size: Option<u64>,
+    },
 }
 
 /// A mount that was asked for.
@@ -79,6 +86,13 @@ pub struct Mount {
     pub target: PathBuf,
     /// Whether the container cannot write there.
     pub read_only: bool,
+}
+
+impl Mount {
+    /// Whether two containers with it would write in the same place.
+    fn is_shared_writable(&self) -> bool {
+        !self.read_only && !matches!(self.source, MountSource::Tmpfs { .. })
+    }
 }
 
 /// The network of a container.
@@ -131,7 +145,7 @@ pub struct ContainerSpec {
     pub workdir: Option<PathBuf>,
     /// At most 64 bytes (Linux `HOST_NAME_MAX`).
     pub hostname: Option<String>,
-    /// Shared mounts.
+    /// Mounts.
     pub mounts: Vec<Mount>,
     /// The network.
     pub network: Network,
@@ -143,7 +157,7 @@ impl ContainerSpec {
     /// Whether two containers with these settings may run at the same time: no writable shared
     /// mount, and not the host's network.
     pub fn can_run_twice(&self) -> bool {
-        self.network != Network::Host && self.mounts.iter().all(|mount| mount.read_only)
+        self.network != Network::Host && !self.mounts.iter().any(Mount::is_shared_writable)
     }
 }
 
@@ -197,5 +211,18 @@ mod tests {
         assert!(spec.can_run_twice());
         spec.mounts[0].read_only = false;
         assert!(!spec.can_run_twice());
+    }
+
+    #[test]
+    fn memory_is_a_container_s_own() {
+        let spec = ContainerSpec {
+            mounts: vec![Mount {
+                source: MountSource::Tmpfs { size: None },
+                target: "/run".into(),
+                read_only: false,
+            }],
+            ..ContainerSpec::default()
+        };
+        assert!(spec.can_run_twice());
     }
 }

@@ -45,7 +45,10 @@ struct Spec {
 
 #[derive(Serialize)]
 struct Mounted {
-    source: String,
+    kind: &'static str,
+    /// `None` for memory.
+    source: Option<String>,
+    size_bytes: Option<u64>,
     target: PathBuf,
     read_only: bool,
 }
@@ -68,11 +71,15 @@ impl From<&ContainerSpec> for Spec {
 
 impl From<&Mount> for Mounted {
     fn from(mount: &Mount) -> Self {
+        let (kind, source, size_bytes) = match &mount.source {
+            MountSource::Bind(path) => ("bind", Some(path.display().to_string()), None),
+            MountSource::Volume(name) => ("volume", Some(name.clone()), None),
+            MountSource::Tmpfs { size } => ("tmpfs", None, *size),
+        };
         Self {
-            source: match &mount.source {
-                MountSource::Bind(path) => path.display().to_string(),
-                MountSource::Volume(name) => name.clone(),
-            },
+            kind,
+            source,
+            size_bytes,
             target: mount.target.clone(),
             read_only: mount.read_only,
         }
@@ -101,7 +108,12 @@ fn shown(snapshot: &Snapshot, layout: Layout) -> String {
     let spec = Spec::from(&snapshot.spec);
     let mounts = spec.mounts.iter().map(|mount| {
         let suffix = if mount.read_only { " (read-only)" } else { "" };
-        format!("{} at {}{suffix}", mount.source, mount.target.display())
+        let source = match (&mount.source, mount.size_bytes) {
+            (Some(source), _) => source.clone(),
+            (None, None) => mount.kind.to_owned(),
+            (None, Some(bytes)) => format!("{} of {}", mount.kind, size(bytes)),
+        };
+        format!("{source} at {}{suffix}", mount.target.display())
     });
     let not_held = snapshot.not_held.iter();
     let labels = snapshot.labels.iter();

@@ -6,8 +6,8 @@ use clap::Args;
 use serde::Serialize;
 use statefork_core::config::{
     Application, Build, Config, Sources, parse_cpus, parse_env, parse_env_file, parse_hostname,
-    parse_image, parse_mount, parse_network, parse_port, parse_size, parse_user, parse_workdir,
-    set_env,
+    parse_image, parse_mount, parse_network, parse_port, parse_size, parse_tmpfs, parse_user,
+    parse_workdir, set_env,
 };
 use statefork_core::environment::{
     AttachRequest, Environment, ImageRequest, Requested, UpReport, UpRequest,
@@ -45,8 +45,13 @@ pub(crate) struct Up {
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
     /// Mount a path of the host or a volume; it is not part of a snapshot
+    ///
+    /// `type=tmpfs,target=PATH[,size=SIZE]` mounts memory, which is empty after a restore.
     #[arg(long, value_name = "SOURCE:TARGET[:ro]")]
     mount: Vec<String>,
+    /// Mount memory, which is empty after a restore
+    #[arg(long, value_name = "PATH[:size=SIZE]")]
+    tmpfs: Vec<String>,
     /// The container's network: bridge, none or host
     #[arg(long)]
     network: Option<String>,
@@ -76,7 +81,7 @@ pub(crate) struct Up {
         long,
         value_name = "CONTAINER",
         conflicts_with_all = [
-            "image", "build", "recreate", "publish", "env", "env_file", "mount", "network",
+            "image", "build", "recreate", "publish", "env", "env_file", "mount", "tmpfs", "network",
             "memory", "cpus", "user", "workdir", "hostname", "command",
         ]
     )]
@@ -148,6 +153,7 @@ impl Up {
             env,
             env_file,
             mount,
+            tmpfs,
             network,
             memory,
             cpus,
@@ -159,7 +165,7 @@ impl Up {
             attach: _,
             command,
         } = self;
-        let lists = [publish, env, mount, command];
+        let lists = [publish, env, mount, tmpfs, command];
         let options = [image, network, memory, cpus, user, workdir, hostname];
         lists.iter().any(|list| !list.is_empty())
             || options.iter().any(|option| option.is_some())
@@ -184,6 +190,9 @@ impl Up {
         }
         for text in &self.mount {
             set_mount(&mut spec.mounts, parse_mount(text, &sources.working_dir)?);
+        }
+        for text in &self.tmpfs {
+            set_mount(&mut spec.mounts, parse_tmpfs(text)?);
         }
         if let Some(text) = &self.network {
             spec.network = parse_network(text)?;

@@ -51,7 +51,8 @@ cases! {
         what_ended_starts_again_with_its_changes, messages_hold_anything,
         the_figures_tell_every_operation, two_commands_at_once_take_turns,
         commands_start_beside_snapshots, files_are_copied_in_and_out;
-    mounts: a_declared_volume_is_part_of_a_snapshot, a_shared_mount_is_named_and_not_rolled_back;
+    mounts: a_declared_volume_is_part_of_a_snapshot, a_shared_mount_is_named_and_not_rolled_back,
+        memory_is_named_and_empty_after_a_restore;
     restore: one_that_crashes_leaves_the_old_process, one_that_never_gets_ready_leaves_the_old_process,
         ten_in_a_row_refuse_no_connection, the_address_stays_when_the_shim_is_killed;
     errors: names_that_nothing_has, an_image_that_is_missing, a_build_that_fails,
@@ -84,7 +85,8 @@ cases! { @ native
         commands_start_beside_snapshots, files_are_copied_in_and_out;
     building: another_runtime_builds, another_runtime_fails_to_build,
         a_build_by_another_runtime_is_undone, nothing_there_builds;
-    mounts: a_shared_mount_is_named_and_not_rolled_back;
+    mounts: a_shared_mount_is_named_and_not_rolled_back,
+        memory_is_named_and_empty_after_a_restore;
     restore: one_that_crashes_leaves_the_old_process, one_that_never_gets_ready_leaves_the_old_process,
         ten_in_a_row_refuse_no_connection, the_address_stays_when_the_shim_is_killed;
     errors: names_that_nothing_has, an_image_that_is_missing, an_application_that_exits_at_once,

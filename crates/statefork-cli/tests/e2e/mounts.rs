@@ -45,3 +45,17 @@ pub(crate) fn a_shared_mount_is_named_and_not_rolled_back(world: World) {
     );
     assert_eq!(world.sh("cat /mnt/file /file"), "two\none\n");
 }
+
+pub(crate) fn memory_is_named_and_empty_after_a_restore(world: World) {
+    let memory = "type=tmpfs,target=/mem,tmpfs-size=1m";
+    world.json(&["up", BUSYBOX, "--mount", memory, "--", "sleep", "600"]);
+    world.sh("echo 1 > /mem/one; echo 2 > /two");
+    let snapshot = world.json(&["snapshot"]);
+    assert_eq!(snapshot["not_held"][0]["path"], "/mem");
+    assert_eq!(snapshot["not_held"][0]["kind"], "tmpfs");
+    let show = world.json(&["show", "HEAD"]);
+    assert_eq!(show["spec"]["mounts"][0]["kind"], "tmpfs");
+    assert_eq!(show["spec"]["mounts"][0]["size_bytes"], 1 << 20);
+    world.json(&["restore", "HEAD"]);
+    assert_eq!(world.sh("ls /mem; cat /two"), "2\n");
+}

@@ -54,6 +54,11 @@ async fn all_settings_come_back(f: &Fixture) -> Outcome {
         target: "/mnt/c".into(),
         read_only: false,
     };
+    let memory = |target: &str, size| Mount {
+        source: MountSource::Tmpfs { size },
+        target: target.into(),
+        read_only: false,
+    };
     let spec = ContainerSpec {
         entrypoint: Some(f.argv("serve")),
         command: Some(vec!["two words".into(), "".into(), "'q'".into()]),
@@ -65,7 +70,13 @@ async fn all_settings_come_back(f: &Fixture) -> Outcome {
         user: Some("nobody".into()),
         workdir: Some("/etc".into()),
         hostname: Some("shop-1".into()),
-        mounts: vec![bind("/mnt/a", true), bind("/mnt/b", false), volume],
+        mounts: vec![
+            bind("/mnt/a", true),
+            bind("/mnt/b", false),
+            volume,
+            memory("/mnt/d", None),
+            memory("/mnt/e", Some(1 << 20)),
+        ],
         ..ContainerSpec::default()
     };
     let container = f.launch_from(&f.base(), spec.clone()).await?;

@@ -16,6 +16,8 @@ pub(super) const CASES: &[Case] = cases![Mounts:
     a_bind_mount_is_not_in_the_capture,
     a_read_only_mount_refuses_writes,
     a_named_volume_outlives_its_container,
+    memory_is_the_container_s_own_and_empty,
+    memory_holds_no_more_than_its_size [Programs],
     a_missing_source_is_refused,
     mounts_are_listed_by_path,
     changes_are_listed_by_path,
@@ -98,6 +100,67 @@ async fn a_named_volume_outlives_its_container(f: &Fixture) -> Outcome {
     let seen = f.file(&second, &path).await?;
     f.told(&second, &format!("rm {path}")).await?;
     check_eq!(seen.as_deref(), Some("1"), "the file");
+    Ok(())
+}
+
+fn memory(target: &str, size: Option<u64>) -> Mount {
+    Mount {
+        source: MountSource::Tmpfs { size },
+        target: target.into(),
+        read_only: false,
+    }
+}
+
+async fn memory_is_the_container_s_own_and_empty(f: &Fixture) -> Outcome {
+    let mounts = vec![memory("/mnt/a", Some(1 << 20)), memory("/mnt/b", None)];
+    let first = mounted(f, mounts.clone()).await?;
+    let expected = ["/mnt/a", "/mnt/b"].map(|path| ContainerMount {
+        path: path.into(),
+        kind: MountKind::Tmpfs,
+        writable: true,
+    });
+    check_eq!(first.mounts, expected, "its mounts");
+    f.told(
+        &first,
+        "write /mnt/a/one 1 ; write /mnt/b/one 1 ; write /data/two 2",
+    )
+    .await?;
+    let one = f.file(&first, "/mnt/a/one").await?;
+    check_eq!(one.as_deref(), Some("1"), "its file");
+    let changes = f.runtime().changes(&first.id).await?;
+    let inside = changes.iter().find(|change| {
+        let path = &change.path;
+        path.starts_with("/mnt/a") || path.starts_with("/mnt/b")
+    });
+    check!(inside.is_none(), "a change is {inside:?}");
+    let capture = f.capture(&first).await?;
+    // At the same time.
+    let spec = ContainerSpec {
+        mounts,
+        ..f.spec("serve")
+    };
+    let second = f.launch_from(&capture, spec).await?;
+    for path in ["/mnt/a/one", "/mnt/b/one"] {
+        check_eq!(f.file(&second, path).await?, None, "the second's {path}");
+    }
+    let two = f.file(&second, "/data/two").await?;
+    check_eq!(two.as_deref(), Some("2"), "the second's other file");
+    f.runtime().kill(&first.id).await?;
+    f.runtime().start(&first.id).await?;
+    let one = f.file(&first, "/mnt/a/one").await?;
+    check_eq!(one, None, "its file after another start");
+    Ok(())
+}
+
+async fn memory_holds_no_more_than_its_size(f: &Fixture) -> Outcome {
+    let container = mounted(f, vec![memory("/mnt", Some(1 << 20))]).await?;
+    let filled = |count: u32| {
+        format!("dd if=/dev/zero of=/mnt/file bs=1024 count={count} && echo fits || echo full")
+    };
+    for (count, expected) in [(512, "fits"), (2048, "full")] {
+        let said = f.script(&container, &filled(count)).await?;
+        check_eq!(said.trim(), expected, "{count} KiB in 1024 are");
+    }
     Ok(())
 }
 

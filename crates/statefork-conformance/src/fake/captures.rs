@@ -312,6 +312,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: &ContainerId) -> Result<()> {
         container.listeners = images::listen(&container.publish)?;
         container.state = ContainerState::Running;
         container.run += 1;
+        container.tree.lose_memory();
         container.pid = Some(pid);
         let run = Run {
             container: container.id.clone(),

@@ -20,6 +20,8 @@ pub(super) enum Source {
     Named(String),
     /// A volume made for one container because its image declares the path.
     Anonymous(Layer),
+    /// Memory, empty whenever the container starts.
+    Memory(Layer),
 }
 
 /// A mount of a container.
@@ -39,6 +41,7 @@ impl Mounted {
         match self.source {
             Source::Bind(_) => MountKind::Bind,
             Source::Named(_) | Source::Anonymous(_) => MountKind::Volume,
+            Source::Memory(_) => MountKind::Tmpfs,
         }
     }
 }
@@ -89,7 +92,9 @@ impl Tree {
                     .get(name)
                     .and_then(|files| files.get(path.strip_prefix(&mount.path).ok()?)?.clone())
                     .ok_or_else(absent),
-                Source::Anonymous(files) => files.get(path).cloned().flatten().ok_or_else(absent),
+                Source::Anonymous(files) | Source::Memory(files) => {
+                    files.get(path).cloned().flatten().ok_or_else(absent)
+                }
             },
         }
     }
@@ -132,7 +137,7 @@ impl Tree {
                     .insert(inside, content);
                 Ok(())
             }
-            Source::Anonymous(files) => {
+            Source::Anonymous(files) | Source::Memory(files) => {
                 files.insert(path.to_owned(), content);
                 Ok(())
             }
@@ -174,7 +179,7 @@ impl Tree {
                         .flat_map(BTreeMap::keys)
                         .map(|file| mount.path.join(file)),
                 ),
-                Source::Anonymous(own) => files.extend(own.keys().cloned()),
+                Source::Anonymous(own) | Source::Memory(own) => files.extend(own.keys().cloned()),
             }
         }
         files
@@ -182,6 +187,15 @@ impl Tree {
             .filter(|file| is_above(path, file))
             .filter_map(|file| Some((file.clone(), self.read(volumes, &file).ok()?)))
             .collect()
+    }
+
+    /// Forgets what is in memory.
+    pub(super) fn lose_memory(&mut self) {
+        for mount in &mut self.mounts {
+            if let Source::Memory(files) = &mut mount.source {
+                files.clear();
+            }
+        }
     }
 
     /// Whether a path lies on a mount that the container cannot write.

@@ -8,7 +8,7 @@ use statefork_runtime::{
     Protocol, Result, RuntimeError,
 };
 
-use super::files::{Mounted, Source, Tree, Volumes};
+use super::files::{Layer, Mounted, Source, Tree, Volumes};
 use super::names::check_object_name;
 use super::program::Circumstances;
 
@@ -179,6 +179,7 @@ pub(super) fn mount(
                 check_object_name("volume", name)?;
                 Source::Named(name.clone())
             }
+            MountSource::Tmpfs { .. } => Source::Memory(Layer::new()),
         };
         made.push(Mounted {
             path: target.clone(),

@@ -111,6 +111,14 @@ fn mount(mount: &Mount) -> Value {
     let source = match &mount.source {
         MountSource::Bind(path) => path.display().to_string(),
         MountSource::Volume(name) => name.clone(),
+        MountSource::Tmpfs { size } => {
+            return json!({
+                "type": "tmpfs",
+                "target": mount.target,
+                "size": size,
+                "read_only": mount.read_only,
+            });
+        }
     };
     json!({ "source": source, "target": mount.target, "read_only": mount.read_only })
 }

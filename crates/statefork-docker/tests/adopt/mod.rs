@@ -164,10 +164,10 @@ async fn what_settings_cannot_say_is_named() -> Outcome {
         "ExtraHosts": ["db:10.0.0.1"],
         "Init": true,
         "LogConfig": { "Type": "none" },
-        "Mounts": [{ "Type": "tmpfs", "Target": "/tm2" }],
+        "Mounts": [{ "Type": "tmpfs", "Target": "/tm2", "TmpfsOptions": { "Mode": 0o700 } }],
         "PortBindings": { "53/udp": [{ "HostIp": "127.0.0.1", "HostPort": "0" }] },
         "ReadonlyRootfs": true,
-        "Tmpfs": { "/tm": "" },
+        "Tmpfs": { "/tm": "size=1m,uid=5" },
     });
     let body = json!({
         "Image": f.name("base"),
@@ -195,8 +195,8 @@ async fn what_settings_cannot_say_is_named() -> Outcome {
             "the lack of variable B (--env B)",
             "label a (--label)",
             "the read-only root file system (--read-only)",
-            "memory at /tm (--tmpfs)",
-            "memory at /tm2 (--tmpfs)",
+            "option uid=5 of the memory at /tm (--tmpfs)",
+            "the mode of the memory at /tm2 (--mount tmpfs-mode=700)",
             "host db:10.0.0.1 (--add-host)",
             "name server 9.9.9.9 (--dns)",
             "search domain s.example (--dns-search)",

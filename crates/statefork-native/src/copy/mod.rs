@@ -134,11 +134,13 @@ impl Place {
             }
             // It has ended just now.
         }
-        if let Some(mount) = mount {
-            let source = match &mount.source {
-                MountSource::Bind(source) => source.clone(),
-                MountSource::Volume(name) => inner.storage.volume(name),
-            };
+        // Memory is there while it runs only.
+        let source = mount.and_then(|mount| match &mount.source {
+            MountSource::Bind(source) => Some((mount, source.clone())),
+            MountSource::Volume(name) => Some((mount, inner.storage.volume(name))),
+            MountSource::Tmpfs { .. } => None,
+        });
+        if let Some((mount, source)) = source {
             let rest = path.strip_prefix(&mount.target).unwrap_or(Path::new(""));
             // A file is mounted too, and is found in its folder.
             let (root, path) = match (source.is_dir(), source.parent(), source.file_name()) {

@@ -1,4 +1,4 @@
-//! What of the host is in a container: shared mounts, and the three files of its own in `/etc`.
+//! What is mounted into a container: of the host, memory, and the three files of its own in `/etc`.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -6,11 +6,12 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
 
 use super::failure::{Attempt, Result};
-use super::root::{Make, Root, bind, bind_path};
+use super::root::{Make, Root, bind, bind_path, new_mount};
 use super::system::is_folder;
-use crate::plan::{FailureKind, MountPlan, file};
+use crate::plan::{FailureKind, MountFrom, MountPlan, file};
 use crate::sys::{MountChange, change_mount};
 
 /// The files that a container has its own of.
@@ -60,17 +61,30 @@ fn restrict(mount: &OwnedFd, read_only: bool) -> io::Result<()> {
     change_mount(mount.as_fd(), change)
 }
 
-/// Mounts of the sources of shared mounts, with what is mounted below them.
+/// Mounts of what is to be mounted, those of the host with what is mounted below them.
 pub(super) fn open_sources(mounts: &[MountPlan]) -> Result<Vec<OwnedFd>> {
     let open = |mount: &MountPlan| {
-        bind_path(&mount.source)
-            .and_then(|bound| restrict(&bound, mount.read_only).map(|()| bound))
-            .or_fail(
-                FailureKind::Mount,
-                &format!("mount {}", mount.source.display()),
-            )
+        let opened = match &mount.source {
+            MountFrom::Host(path) => {
+                bind_path(path).and_then(|bound| restrict(&bound, mount.read_only).map(|()| bound))
+            }
+            MountFrom::Memory(size) => memory(*size, mount.read_only),
+        };
+        opened.or_fail(FailureKind::Mount, &format!("mount {}", mount.source))
     };
     mounts.iter().map(open).collect()
+}
+
+/// A new tmpfs, which everybody may write in as in `/tmp`.
+fn memory(size: Option<u64>, read_only: bool) -> io::Result<OwnedFd> {
+    let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    if read_only {
+        attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+    }
+    let size = size.map(|bytes| bytes.to_string());
+    let mut options = vec![("mode", Some("1777"))];
+    options.extend(size.as_deref().map(|size| ("size", Some(size))));
+    new_mount("tmpfs", &options, attributes)
 }
 
 /// Attaches them, each at a path of its kind.
@@ -82,11 +96,7 @@ pub(super) fn attach_sources(
     for (mount, source) in mounts.iter().zip(sources) {
         attach(root, &source, &mount.target).or_fail(
             FailureKind::Mount,
-            &format!(
-                "mount {} at {}",
-                mount.source.display(),
-                mount.target.display()
-            ),
+            &format!("mount {} at {}", mount.source, mount.target.display()),
         )?;
     }
     Ok(())

@@ -12,7 +12,7 @@ use statefork_runtime::{Exec, ExecExit, Limits, Stream, TerminalSize};
 use tempfile::TempDir;
 
 use super::*;
-use crate::plan::{ExecPlan, Exit, FailureKind, MountPlan, NetworkPlan, ProcessPlan};
+use crate::plan::{ExecPlan, Exit, FailureKind, MountFrom, MountPlan, NetworkPlan, ProcessPlan};
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
@@ -51,7 +51,7 @@ impl Case {
         let mounts = shared.into_iter().filter(|path| path.exists());
         let mounts = mounts
             .map(|path| MountPlan {
-                source: path.clone(),
+                source: MountFrom::Host(path.clone()),
                 target: path,
                 read_only: true,
             })
@@ -316,7 +316,7 @@ async fn mounts_are_shared_and_stay_inside() {
     symlink("/not/there", top.join("abs")).unwrap();
     let mut add = |source: PathBuf, target: &str, read_only| {
         case.plan.mounts.push(MountPlan {
-            source,
+            source: MountFrom::Host(source),
             target: target.into(),
             read_only,
         });
@@ -360,14 +360,14 @@ async fn what_cannot_be_started_says_why_and_leaves_nothing() {
         }),
         (FailureKind::Mount, "/no/source", |plan| {
             plan.mounts.push(MountPlan {
-                source: "/no/source".into(),
+                source: MountFrom::Host("/no/source".into()),
                 target: "/here".into(),
                 read_only: false,
             });
         }),
         (FailureKind::Mount, "at /", |plan| {
             plan.mounts.push(MountPlan {
-                source: "/etc".into(),
+                source: MountFrom::Host("/etc".into()),
                 target: "/".into(),
                 read_only: false,
             });

@@ -2,14 +2,17 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use statefork_runtime::{Mount, MountSource};
+use statefork_runtime::{Mount, MountKind, MountSource};
 
-use super::{ValueError, ValueKind};
+use super::{ValueError, ValueKind, parse_size};
 
-/// Reads `SOURCE:TARGET[:ro|:rw]`. A source with a slash or a leading point is a path of the host,
-/// relative to `folder`; any other is a volume's name.
+/// Reads `SOURCE:TARGET[:ro|:rw]`, or `type=TYPE,…` as Docker spells it. A source with a slash or a
+/// leading point is a path of the host, relative to `folder`; any other is a volume's name.
 pub fn parse_mount(text: &str, folder: &Path) -> Result<Mount, ValueError> {
     let fail = |reason: &str| ValueError::new(ValueKind::Mount, text, reason);
+    if text.split(',').any(|pair| pair.starts_with("type=")) {
+        return parse_pairs(text, folder);
+    }
     let mut parts = text.split(':');
     let (Some(source), Some(target)) = (parts.next(), parts.next()) else {
         return Err(fail("SOURCE:TARGET or SOURCE:TARGET:ro is needed"));
@@ -23,6 +26,92 @@ pub fn parse_mount(text: &str, folder: &Path) -> Result<Mount, ValueError> {
         source: parse_mount_source(source, folder).map_err(|error| fail(error.reason()))?,
         target: parse_mount_target(target).map_err(|error| fail(error.reason()))?,
         read_only,
+    })
+}
+
+/// Reads `type=bind|volume|tmpfs` with `source`, `target`, `readonly` and, of a tmpfs, `size`, under
+/// any of the names that Docker has for them.
+fn parse_pairs(text: &str, folder: &Path) -> Result<Mount, ValueError> {
+    let fail = |reason: &str| ValueError::new(ValueKind::Mount, text, reason);
+    let (mut kind, mut source, mut target, mut size) = (MountKind::Volume, None, None, None);
+    let mut read_only = false;
+    for pair in text.split(',') {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match key {
+            "type" => kind = parse_mount_type(value).map_err(|error| fail(error.reason()))?,
+            "source" | "src" => source = Some(value),
+            "target" | "destination" | "dst" => target = Some(value),
+            "readonly" | "ro" => {
+                read_only = match value {
+                    "" | "true" | "1" => true,
+                    "false" | "0" => false,
+                    _ => return Err(fail("readonly is true or false")),
+                }
+            }
+            "size" | "tmpfs-size" => {
+                size = Some(parse_size(value).map_err(|error| fail(error.reason()))?);
+            }
+            _ => {
+                return Err(fail(
+                    "only type, source, target, readonly and size can be given",
+                ));
+            }
+        }
+    }
+    let source = match (kind, source, size) {
+        (MountKind::Tmpfs, None, size) => MountSource::Tmpfs { size },
+        (MountKind::Tmpfs, Some(_), _) => return Err(fail("a tmpfs has no source")),
+        (_, _, Some(_)) => return Err(fail("only a tmpfs has a size")),
+        (_, None, None) => return Err(fail("a source is needed")),
+        (kind, Some(source), None) => {
+            let read = parse_mount_source(source, folder).map_err(|error| fail(error.reason()))?;
+            let is_bind = matches!(read, MountSource::Bind(_));
+            if is_bind != (kind == MountKind::Bind) {
+                return Err(fail(
+                    "the source of a bind is a path, with a slash, that of a volume a name",
+                ));
+            }
+            read
+        }
+    };
+    let target = target.ok_or_else(|| fail("a target is needed"))?;
+    Ok(Mount {
+        source,
+        target: parse_mount_target(target).map_err(|error| fail(error.reason()))?,
+        read_only,
+    })
+}
+
+/// Reads `bind`, `volume` or `tmpfs`.
+pub(in crate::config) fn parse_mount_type(text: &str) -> Result<MountKind, ValueError> {
+    match text {
+        "bind" => Ok(MountKind::Bind),
+        "volume" => Ok(MountKind::Volume),
+        "tmpfs" => Ok(MountKind::Tmpfs),
+        _ => Err(ValueError::new(
+            ValueKind::Mount,
+            text,
+            "the type is bind, volume or tmpfs",
+        )),
+    }
+}
+
+/// Reads `TARGET[:size=SIZE]`, a tmpfs.
+pub fn parse_tmpfs(text: &str) -> Result<Mount, ValueError> {
+    let fail = |reason: &str| ValueError::new(ValueKind::Mount, text, reason);
+    let (target, size) = match text.split_once(':') {
+        None => (text, None),
+        Some((target, options)) => {
+            let size = options.strip_prefix("size=");
+            let size = size.ok_or_else(|| fail("only size=SIZE can follow the path"))?;
+            let size = parse_size(size).map_err(|error| fail(error.reason()))?;
+            (target, Some(size))
+        }
+    };
+    Ok(Mount {
+        source: MountSource::Tmpfs { size },
+        target: parse_mount_target(target).map_err(|error| fail(error.reason()))?,
+        read_only: false,
     })
 }
 
@@ -106,8 +195,48 @@ mod tests {
     }
 
     #[test]
+    fn docker_s_spelling_is_read_too() {
+        let tmpfs = |size| MountSource::Tmpfs { size };
+        for (text, source, read_only) in [
+            ("type=tmpfs,target=/data", tmpfs(None), false),
+            (
+                "type=tmpfs,dst=/data,tmpfs-size=64m,readonly",
+                tmpfs(Some(64 << 20)),
+                true,
+            ),
+            ("target=/data,type=tmpfs,size=1k", tmpfs(Some(1024)), false),
+            (
+                "type=bind,src=/srv,target=/data",
+                MountSource::Bind("/srv".into()),
+                false,
+            ),
+            (
+                "type=volume,source=cache,destination=/data,ro=true",
+                MountSource::Volume("cache".into()),
+                true,
+            ),
+        ] {
+            let read = read(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(read, (source, "/data".into(), read_only), "{text}");
+        }
+        let flag = parse_tmpfs("/data:size=1k").unwrap();
+        assert_eq!(flag.source, tmpfs(Some(1024)));
+        assert!(parse_tmpfs("/data:uid=5").is_err() && parse_tmpfs("data").is_err());
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         for (text, reason) in [
+            ("type=tmpfs,source=x,target=/a", "a tmpfs has no source"),
+            ("type=tmpfs", "a target is needed"),
+            (
+                "type=volume,source=x,target=/a,size=1m",
+                "only a tmpfs has a size",
+            ),
+            (
+                "type=cluster,target=/a",
+                "the type is bind, volume or tmpfs",
+            ),
             ("/data", "SOURCE:TARGET or SOURCE:TARGET:ro is needed"),
             ("x:data", "the path in the container must be absolute"),
             ("x:/", "the root of the container cannot be replaced"),
