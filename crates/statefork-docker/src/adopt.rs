@@ -13,7 +13,7 @@ use statefork_runtime::{
     ObjectKind, PortMapping, Protocol, Result, RuntimeError, TmpfsOptions,
 };
 
-use crate::{DockerRuntime, describe, names, obstacles};
+use crate::{DockerRuntime, describe, names, obstacles, spec};
 
 /// Where the kernel says the machine's name (proc(5)).
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
@@ -78,11 +78,11 @@ fn read(found: &ContainerInspectResponse, image: &ImageInspect, info: &SystemInf
         image_name: names::image_reference(asked).filter(|_| !is_id),
         published: published(&made),
         obstacles: obstacles::of(&made, &network),
-        spec: spec(&made, network),
+        spec: settings(&made, network),
     }
 }
 
-fn spec(made: &Made<'_>, network: Network) -> ContainerSpec {
+fn settings(made: &Made<'_>, network: Network) -> ContainerSpec {
     let Made { config, base, .. } = made;
     let own = |own: &Option<String>, images: &Option<String>| {
         let given = own.clone().filter(|own| !own.is_empty());
@@ -112,6 +112,12 @@ fn spec(made: &Made<'_>, network: Network) -> ContainerSpec {
         hostname: hostname(made, &network),
         mounts: mounts(made),
         limits: limits(made.host),
+        no_new_privileges: made
+            .host
+            .security_opt
+            .iter()
+            .flatten()
+            .find_map(|option| spec::no_new_privileges(option)),
         network,
     }
 }

@@ -16,6 +16,17 @@ use crate::names;
 /// Networks that the daemon has by itself.
 const RESERVED: [&str; 4] = ["default", "bridge", "none", "host"];
 
+/// The security option that is a setting of the contract.
+const NO_NEW_PRIVILEGES: &str = "no-new-privileges";
+
+/// Whether a security option says that no process gets more rights; `None` for any other option.
+pub(crate) fn no_new_privileges(option: &str) -> Option<bool> {
+    match option.strip_prefix(NO_NEW_PRIVILEGES)? {
+        "" => Some(true),
+        value => value.strip_prefix(['=', ':'])?.parse().ok(),
+    }
+}
+
 /// The create request for a container of `image`. What only the daemon can judge (does the bind
 /// source exist, are there so many processors) is left to it.
 pub(crate) fn create_body(image: &str, request: &LaunchRequest) -> Result<ContainerCreateBody> {
@@ -54,6 +65,9 @@ pub(crate) fn create_body(image: &str, request: &LaunchRequest) -> Result<Contai
             port_bindings: Some(ports),
             memory: memory(spec.limits)?,
             nano_cpus: nano_cpus(spec.limits)?,
+            security_opt: spec
+                .no_new_privileges
+                .map(|on| vec![format!("{NO_NEW_PRIVILEGES}={on}")]),
             ..HostConfig::default()
         }),
         ..ContainerCreateBody::default()

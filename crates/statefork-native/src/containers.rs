@@ -16,7 +16,7 @@ use crate::captures::lock;
 use crate::container::{Life, cgroup, cgroup_path, describe, look, not_found, wrong_state};
 use crate::plan::{ExecPlan, ProcessPlan, ProcessRef, file};
 use crate::runtime::Inner;
-use crate::settings::{hostname, own, user, variables, workdir};
+use crate::settings::{hostname, no_new_privileges, own, user, variables, workdir};
 use crate::storage::{blocking, remove_tree, system, system_at};
 use crate::tree::changes;
 use crate::{NativeRuntime, copy, launch, logs, network, spawn};
@@ -316,6 +316,7 @@ impl Inner {
                 env: variables(&image.env, &env, &hostname),
                 workdir: request.workdir.clone().unwrap_or(own_workdir),
                 user: request.user.clone().unwrap_or(own_user),
+                no_new_privileges: no_new_privileges(&record.spec),
             },
             terminal: request.terminal.is_some(),
         })

@@ -64,6 +64,8 @@ pub(crate) struct ProcessPlan {
     /// `USER[:GROUP]`, names or numbers, by the container's `/etc/passwd` and `/etc/group`;
     /// empty for root.
     pub(crate) user: String,
+    /// Whether it gets no more rights by what it executes (prctl(2), `PR_SET_NO_NEW_PRIVS`).
+    pub(crate) no_new_privileges: bool,
 }
 
 /// A mount.

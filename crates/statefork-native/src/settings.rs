@@ -36,7 +36,13 @@ pub(crate) fn process(
         env: variables(&image.env, &spec.env, hostname),
         workdir: workdir(spec, image),
         user: user(spec, image),
+        no_new_privileges: no_new_privileges(spec),
     })
+}
+
+/// Whether processes of a container get no more rights: they do not, unless they are to.
+pub(crate) fn no_new_privileges(spec: &ContainerSpec) -> bool {
+    spec.no_new_privileges.unwrap_or(true)
 }
 
 /// The user of a container, empty for root.

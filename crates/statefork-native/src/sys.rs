@@ -5,6 +5,7 @@
 //! - `mounts`: attributes of mounts.
 //! - `readiness`: waiting for descriptors.
 //! - `links`: the loopback interface.
+//! - `filter`: filters of system calls.
 //! - `folder`: a thread with a working directory of its own.
 
 #![expect(
@@ -14,6 +15,7 @@
 
 #[cfg(test)]
 mod before_main;
+mod filter;
 mod folder;
 mod links;
 mod mounts;
@@ -21,6 +23,7 @@ mod processes;
 mod readiness;
 mod start;
 
+pub(crate) use filter::load_filter;
 pub(crate) use folder::with_own_folder;
 pub(crate) use links::bring_loopback_up;
 pub(crate) use mounts::{MountChange, change_mount};

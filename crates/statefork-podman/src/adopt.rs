@@ -30,6 +30,8 @@ pub(crate) const DEFAULT_NETWORK: &str = "podman";
 pub(crate) const SHORT_ID: usize = 12;
 /// The search path that Podman gives to a container whose image has none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How the service tells that no process gets more rights.
+pub(crate) const NO_NEW_PRIVILEGES: &str = "no-new-privileges";
 /// What Podman starts first where an init process was asked for.
 const INIT: [&str; 2] = ["/dev/init", "/run/podman-init"];
 /// The most of a user database that is read, in bytes.
@@ -167,6 +169,13 @@ fn spec(made: &Made, base: &ImageConfig, home: Option<&str>, network: Network) -
         hostname: hostname(made, &network),
         mounts: mounts(made),
         limits: limits(&made.host_config),
+        // That it is not so is not told.
+        no_new_privileges: made
+            .host_config
+            .security_opt
+            .iter()
+            .any(|option| option == NO_NEW_PRIVILEGES)
+            .then_some(true),
         network,
     }
 }

@@ -6,7 +6,7 @@ use podman_api::models::PosixRlimit;
 use serde_json::Value;
 use statefork_runtime::{Labels, Network};
 
-use crate::adopt::{DEFAULT_NETWORK, SHORT_ID, tmpfs_options};
+use crate::adopt::{DEFAULT_NETWORK, NO_NEW_PRIVILEGES, SHORT_ID, tmpfs_options};
 use crate::made::{ImageDefaults, Info, Made};
 
 /// Podman's own size of `/dev/shm`, in bytes.
@@ -120,7 +120,9 @@ fn rights(made: &Made, circumstances: &Circumstances<'_>, obstacles: &mut Obstac
     obstacles.each(&host.group_add, |group| {
         format!("the further group {group} (--group-add)")
     });
-    obstacles.each(&host.security_opt, |option| {
+    let options = host.security_opt.iter();
+    let options = options.filter(|option| *option != NO_NEW_PRIVILEGES);
+    obstacles.each(options, |option| {
         format!("security option {option} (--security-opt)")
     });
     let secrets = !made.config.secrets.is_empty();

@@ -41,6 +41,7 @@ struct Spec {
     mounts: Vec<Mounted>,
     network: Network,
     limits: Limits,
+    no_new_privileges: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -65,6 +66,7 @@ impl From<&ContainerSpec> for Spec {
             mounts: spec.mounts.iter().map(Into::into).collect(),
             network: spec.network.clone(),
             limits: spec.limits,
+            no_new_privileges: spec.no_new_privileges,
         }
     }
 }

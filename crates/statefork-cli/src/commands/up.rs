@@ -6,8 +6,8 @@ use clap::Args;
 use serde::Serialize;
 use statefork_core::config::{
     Application, Build, Config, Sources, parse_cpus, parse_env, parse_env_file, parse_hostname,
-    parse_image, parse_mount, parse_network, parse_port, parse_size, parse_tmpfs, parse_user,
-    parse_workdir, set_env,
+    parse_image, parse_mount, parse_network, parse_port, parse_security_option, parse_size,
+    parse_tmpfs, parse_user, parse_workdir, set_env,
 };
 use statefork_core::environment::{
     AttachRequest, Environment, ImageRequest, Requested, UpReport, UpRequest,
@@ -70,6 +70,10 @@ pub(crate) struct Up {
     /// The container's host name
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
+    /// Whether processes get no more rights by what they execute: no-new-privileges or
+    /// no-new-privileges=false
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Option<String>,
     /// Build the image from a folder with a Dockerfile first
     #[arg(long, value_name = "DIR")]
     build: Option<PathBuf>,
@@ -82,7 +86,7 @@ pub(crate) struct Up {
         value_name = "CONTAINER",
         conflicts_with_all = [
             "image", "build", "recreate", "publish", "env", "env_file", "mount", "tmpfs", "network",
-            "memory", "cpus", "user", "workdir", "hostname", "command",
+            "memory", "cpus", "user", "workdir", "hostname", "security_opt", "command",
         ]
     )]
     attach: Option<String>,
@@ -160,13 +164,23 @@ impl Up {
             user,
             workdir,
             hostname,
+            security_opt,
             build,
             recreate: _,
             attach: _,
             command,
         } = self;
         let lists = [publish, env, mount, tmpfs, command];
-        let options = [image, network, memory, cpus, user, workdir, hostname];
+        let options = [
+            image,
+            network,
+            memory,
+            cpus,
+            user,
+            workdir,
+            hostname,
+            security_opt,
+        ];
         lists.iter().any(|list| !list.is_empty())
             || options.iter().any(|option| option.is_some())
             || !env_file.is_empty()
@@ -211,6 +225,9 @@ impl Up {
         }
         if let Some(text) = &self.hostname {
             spec.hostname = Some(parse_hostname(text)?);
+        }
+        if let Some(text) = &self.security_opt {
+            spec.no_new_privileges = Some(parse_security_option(text)?);
         }
         if !self.command.is_empty() {
             spec.command = Some(self.command.clone());

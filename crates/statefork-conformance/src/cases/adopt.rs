@@ -77,6 +77,7 @@ async fn all_settings_come_back(f: &Fixture) -> Outcome {
             memory("/mnt/d", None),
             memory("/mnt/e", Some(1 << 20)),
         ],
+        no_new_privileges: Some(true),
         ..ContainerSpec::default()
     };
     let container = f.launch_from(&f.base(), spec.clone()).await?;

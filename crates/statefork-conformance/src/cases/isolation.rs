@@ -1,6 +1,6 @@
 //! What containers do not share.
 
-use statefork_runtime::Container;
+use statefork_runtime::{Container, ContainerSpec};
 
 use crate::case::{Case, Outcome, cases, check, check_eq};
 use crate::fixture::Fixture;
@@ -10,6 +10,7 @@ pub(super) const CASES: &[Case] = cases![Isolation:
     host_names_are_each_ones_own,
     the_temporary_folder_is_each_ones_own,
     processes_do_not_see_each_other [Programs],
+    rights_grow_only_where_they_may [Programs],
     addresses_are_each_ones_own [Reachable],
 ];
 
@@ -69,5 +70,26 @@ async fn addresses_are_each_ones_own(f: &Fixture) -> Outcome {
     let (one, two) = pair(f).await?;
     check!(one.address.is_some(), "it has no address");
     check!(one.address != two.address, "both have {:?}", one.address);
+    Ok(())
+}
+
+async fn rights_grow_only_where_they_may(f: &Fixture) -> Outcome {
+    let look = "grep NoNewPrivs /proc/self/status";
+    for (asked, expected) in [(true, "NoNewPrivs:\t1"), (false, "NoNewPrivs:\t0")] {
+        let spec = ContainerSpec {
+            entrypoint: Some(f.shell(&format!("{look}; exec sleep 600"))),
+            command: Some(Vec::new()),
+            no_new_privileges: Some(asked),
+            ..ContainerSpec::default()
+        };
+        let container = f.launch_from(&f.base(), spec).await?;
+        f.until_said(&container, expected).await?;
+        let seen = f.script(&container, look).await?;
+        check_eq!(
+            seen.trim_end(),
+            expected,
+            "a further process, asked {asked}"
+        );
+    }
     Ok(())
 }

@@ -33,6 +33,11 @@ pub(super) fn spec_differences(is: &ContainerSpec, asked: &ContainerSpec) -> Vec
         shown(&asked.limits.memory),
     );
     compare("cpus", shown(&is.limits.cpus), shown(&asked.limits.cpus));
+    compare(
+        "no_new_privileges",
+        shown(&is.no_new_privileges),
+        shown(&asked.no_new_privileges),
+    );
     for name in changed_variables(&is.env, &asked.env) {
         differences.push(format!("environment variable {name} has another value"));
     }

@@ -30,12 +30,15 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::AUDIT_WRITE);
 
-/// Becomes the user, for good, with what it may do.
-pub(super) fn drop_to(user: &User) -> Result<()> {
-    set_no_new_privs(true).or_system("set no_new_privs")?;
-    become_user(user).or_system(&format!("become user {}:{}", user.uid, user.gid))?;
-    // Last, since what came before uses calls that it refuses.
-    seccomp::load().or_system("load the filter of system calls")
+/// Becomes the user, for good, with what it may do. `no_new_privileges`: nor may it get more by what
+/// it executes.
+pub(super) fn drop_to(user: &User, no_new_privileges: bool) -> Result<()> {
+    if no_new_privileges {
+        set_no_new_privs(true).or_system("set no_new_privs")?;
+    }
+    // Before the rights go: without no_new_privs it takes CAP_SYS_ADMIN. It allows what follows.
+    seccomp::load().or_system("load the filter of system calls")?;
+    become_user(user).or_system(&format!("become user {}:{}", user.uid, user.gid))
 }
 
 /// Changes users and capabilities, in the order in which each step still may.

@@ -91,7 +91,7 @@ impl Program {
         }
         give_stdio_to(&self.user).or_system("give standard input and output to the user")?;
         sys::mark_close_on_exec_from(3).or_system("close descriptors")?;
-        privileges::drop_to(&self.user)?;
+        privileges::drop_to(&self.user, plan.no_new_privileges)?;
         Ok(Ready(self))
     }
 }

@@ -6,13 +6,14 @@
 
 use std::io;
 
-use seccompiler::{BpfProgram, apply_filter, sock_filter};
+use libc::sock_filter;
 
 use super::syscalls::{LAST_KNOWN, allowed};
+use crate::sys;
 
 /// Loads the filter, for good, for this process and all that it becomes or makes.
 pub(super) fn load() -> io::Result<()> {
-    apply_filter(&program()).map_err(io::Error::other)
+    sys::load_filter(&program())
 }
 
 /// `AUDIT_ARCH_*` of this architecture (linux/audit.h).
@@ -87,7 +88,7 @@ fn number(call: libc::c_long) -> u32 {
 }
 
 /// The whole filter.
-fn program() -> BpfProgram {
+fn program() -> Vec<sock_filter> {
     let (equal, above, from, set) = (libc::BPF_JEQ, libc::BPF_JGT, libc::BPF_JGE, libc::BPF_JSET);
     let mut program = vec![
         load_word(ARCH),

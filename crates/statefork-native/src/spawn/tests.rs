@@ -141,6 +141,7 @@ impl Drop for Case {
 
 fn process(command: &str) -> ProcessPlan {
     ProcessPlan {
+        no_new_privileges: true,
         argv: vec!["sh".into(), "-c".into(), command.into()],
         env: vec![("GREETING".into(), "a b".into())],
         workdir: "/elsewhere/here".into(),

@@ -210,7 +210,6 @@ async fn what_settings_cannot_say_is_named() {
             "the lack of capability CHOWN (--cap-drop)",
             "device /dev/null (--device)",
             "the further group 5 (--group-add)",
-            "security option no-new-privileges (--security-opt)",
             "the shared process ids (--pid host)",
             "the shared host name (--uts host)",
             "the limit core=0:0 (--ulimit)",

@@ -38,6 +38,8 @@ pub enum ValueKind {
     LogText,
     /// A readiness check.
     Check,
+    /// A security option.
+    SecurityOption,
 }
 
 impl fmt::Display for ValueKind {
@@ -59,6 +61,7 @@ impl fmt::Display for ValueKind {
             Self::Image => "image",
             Self::LogText => "log text",
             Self::Check => "readiness check",
+            Self::SecurityOption => "security option",
         })
     }
 }

@@ -32,6 +32,21 @@ pub fn parse_network(text: &str) -> Result<Network, ValueError> {
     }
 }
 
+/// Reads the one security option there is, `no-new-privileges`, `no-new-privileges=true` or `=false`.
+pub fn parse_security_option(text: &str) -> Result<bool, ValueError> {
+    let value = match text.strip_prefix("no-new-privileges") {
+        Some("") => Some(true),
+        Some(value) => value
+            .strip_prefix(['=', ':'])
+            .and_then(|value| value.parse().ok()),
+        None => None,
+    };
+    value.ok_or_else(|| {
+        let reason = "not no-new-privileges, no-new-privileges=true or no-new-privileges=false";
+        ValueError::new(ValueKind::SecurityOption, text, reason)
+    })
+}
+
 /// Reads `[IP:]HOST:CONTAINER` or `CONTAINER`; without an IP it is 127.0.0.1, and a host port of 0
 /// or none is any free one.
 pub fn parse_port(text: &str) -> Result<PortMapping, ValueError> {
@@ -72,6 +87,19 @@ mod tests {
         assert_eq!(parse_command("echo $HOME").unwrap(), ["echo", "$HOME"]);
         for bad in ["", "  ", "'' x", "echo 'a"] {
             assert!(parse_command(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_security_option_may_have_a_value() {
+        for (text, on) in [
+            ("no-new-privileges", Some(true)),
+            ("no-new-privileges=false", Some(false)),
+            ("no-new-privileges:true", Some(true)),
+            ("no-new-privileges=no", None),
+            ("seccomp=unconfined", None),
+        ] {
+            assert_eq!(parse_security_option(text).ok(), on, "{text}");
         }
     }
 
