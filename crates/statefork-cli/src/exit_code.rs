@@ -50,6 +50,7 @@ pub(crate) fn of(kind: Kind) -> u8 {
         Kind::RuntimeUnreachable
         | Kind::PermissionDenied
         | Kind::HelperMissing
+        | Kind::ProgramMissing
         | Kind::BuilderMissing => 5,
         Kind::SettingsDiffer
         | Kind::EnvironmentExists

@@ -44,6 +44,12 @@ pub(crate) fn hint(failure: &Failure) -> Option<String> {
         Kind::HelperMissing => {
             say("install statefork-shim beside statefork, or say where it is with STATEFORK_SHIM")
         }
+        Kind::ProgramMissing => match failure.runtime() {
+            Some(RuntimeError::ProgramMissing { package, .. }) => {
+                Some(format!("install it (`apt-get install {package}`)"))
+            }
+            _ => None,
+        },
         Kind::BuilderMissing => {
             say("install buildah (`apt-get install buildah`), or start docker or podman")
         }

@@ -75,6 +75,8 @@ kinds! {
     PermissionDenied => "permission_denied",
     /// The helper program is missing.
     HelperMissing => "helper_missing",
+    /// A program that the runtime needs is not installed.
+    ProgramMissing => "program_missing",
     /// Nothing that builds images was found.
     BuilderMissing => "builder_missing",
     /// The environment exists with other settings.
@@ -202,6 +204,7 @@ fn of_runtime(error: &RuntimeError) -> Kind {
         RuntimeKind::WrongState => Kind::WrongState,
         RuntimeKind::Unsupported => Kind::Unsupported,
         RuntimeKind::Invalid => Kind::SettingRefused,
+        RuntimeKind::ProgramMissing => Kind::ProgramMissing,
         RuntimeKind::StartFailed => Kind::StartFailed,
         RuntimeKind::BuildFailed => Kind::BuildFailed,
         RuntimeKind::StorageFull => Kind::StorageFull,

@@ -89,6 +89,8 @@ pub enum Need {
     Publish,
     /// [`Capabilities::programs`].
     Programs,
+    /// [`Capabilities::init`].
+    Init,
     /// A daemon at a socket that the enrolment's `open` connects to.
     Daemon,
 }
@@ -103,6 +105,7 @@ impl Need {
             Self::Reachable => &capabilities.reachable,
             Self::Publish => &capabilities.publish,
             Self::Programs => &capabilities.programs,
+            Self::Init => &capabilities.init,
             Self::Daemon if daemon => &Support::Yes,
             Self::Daemon => return Some("needs daemon: there is none".into()),
         };
@@ -125,6 +128,7 @@ impl fmt::Display for Need {
             Self::Reachable => "reachable",
             Self::Publish => "publish",
             Self::Programs => "programs",
+            Self::Init => "init",
             Self::Daemon => "daemon",
         })
     }

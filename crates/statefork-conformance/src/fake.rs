@@ -266,6 +266,7 @@ fn capabilities(state: &State) -> Capabilities {
         reachable: Support::no("the fake's containers have no network"),
         publish: Support::Yes,
         programs: Support::no("the fake runs a fixed vocabulary of commands only"),
+        init: Support::no("the fake runs no processes"),
         layer_limit: state.layer_limit,
     }
 }

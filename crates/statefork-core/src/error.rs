@@ -446,9 +446,9 @@ impl CoreError {
 
 fn runtime_kind(error: &RuntimeError) -> ErrorKind {
     match error.kind() {
-        RuntimeErrorKind::Unreachable | RuntimeErrorKind::PermissionDenied => {
-            ErrorKind::Unavailable
-        }
+        RuntimeErrorKind::Unreachable
+        | RuntimeErrorKind::PermissionDenied
+        | RuntimeErrorKind::ProgramMissing => ErrorKind::Unavailable,
         RuntimeErrorKind::NotFound(ObjectKind::Capture) | RuntimeErrorKind::Damaged => {
             ErrorKind::Damaged
         }

@@ -112,6 +112,7 @@ fn settings(made: &Made<'_>, network: Network) -> ContainerSpec {
         hostname: hostname(made, &network),
         mounts: mounts(made),
         limits: limits(made.host),
+        init: made.host.init == Some(true),
         no_new_privileges: made
             .host
             .security_opt

@@ -25,10 +25,13 @@ use crate::commit::{self, Plan};
 use crate::failure::Failure;
 use crate::message::{self, Refusal};
 use crate::runtime::LAYER_LIMIT;
-use crate::{DockerRuntime, containers, describe, freeze, images, names, spec};
+use crate::{DockerRuntime, NAME, containers, describe, freeze, images, names, spec};
 
 /// Version of [`Stored`].
 const FORMAT: u32 = 1;
+
+/// What the daemon says of a program of its own that it could not ask for its version.
+const NO_VERSION: &str = "N/A";
 
 /// The repository of captures that were removed and that others still stand on. No environment has
 /// a slash in its name, so that none stores its captures there.
@@ -403,12 +406,30 @@ impl DockerRuntime {
                 reason,
             });
         }
+        if request.spec.init && self.lacks_init().await? {
+            return Err(RuntimeError::ProgramMissing {
+                op: "start a container with an init process",
+                runtime: NAME,
+                program: "docker-init",
+                package: "tini",
+            });
+        }
         let found = self.look(id).await?;
         let found = found.ok_or_else(|| containers::not_found(id))?;
         Err(RuntimeError::StartFailed {
             command: describe::command(&found),
             reason,
         })
+    }
+
+    /// Whether the daemon could not run the program that is process 1 where one is asked for.
+    async fn lacks_init(&self) -> Result<bool> {
+        let docker = self.client.docker()?;
+        let info = self
+            .client
+            .bounded("ask the daemon for its init program", docker.info());
+        let version = info.await?.init_commit.and_then(|commit| commit.id);
+        Ok(version.as_deref() == Some(NO_VERSION))
     }
 
     /// Gives an image that others stand on the name under which it waits.

@@ -238,7 +238,6 @@ fn life(made: &Made<'_>, obstacles: &mut Obstacles) {
         host.auto_remove == Some(true),
         "the removal at its end (--rm)",
     );
-    obstacles.when(host.init == Some(true), "the init process (--init)");
     let check = |check: &Option<bollard::models::HealthConfig>| {
         let given = |test: &Vec<String>| !test.is_empty() && test[0] != "NONE";
         check

@@ -65,6 +65,7 @@ pub(crate) fn create_body(image: &str, request: &LaunchRequest) -> Result<Contai
             port_bindings: Some(ports),
             memory: memory(spec.limits)?,
             nano_cpus: nano_cpus(spec.limits)?,
+            init: spec.init.then_some(true),
             security_opt: spec
                 .no_new_privileges
                 .map(|on| vec![format!("{NO_NEW_PRIVILEGES}={on}")]),

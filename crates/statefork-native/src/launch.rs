@@ -182,6 +182,7 @@ impl Inner {
             layers: self.storage.layers(),
             lower: layers.map(|layer| layer.to_string().into()).collect(),
             process: process(&record.spec, &config, &hostname)?,
+            init: record.spec.init,
             hostname,
             mounts,
             network: match record.spec.network {

@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) lower: Vec<PathBuf>,
     /// The first process.
     pub(crate) process: ProcessPlan,
+    /// Whether a process of ours is process 1, above the program.
+    pub(crate) init: bool,
     /// At most 64 bytes.
     pub(crate) hostname: String,
     /// Mounts, to be made in this order; the sources exist.

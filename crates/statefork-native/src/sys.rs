@@ -4,6 +4,7 @@
 //! - `start`: starting the helper from a process with many threads.
 //! - `mounts`: attributes of mounts.
 //! - `readiness`: waiting for descriptors.
+//! - `signals`: waiting for signals.
 //! - `links`: the loopback interface.
 //! - `filter`: filters of system calls.
 //! - `folder`: a thread with a working directory of its own.
@@ -21,6 +22,7 @@ mod links;
 mod mounts;
 mod processes;
 mod readiness;
+mod signals;
 mod start;
 
 pub(crate) use filter::load_filter;
@@ -32,6 +34,7 @@ pub(crate) use processes::{
     reset_signals, take_descriptor, unshare_cgroup_namespace,
 };
 pub(crate) use readiness::watch;
+pub(crate) use signals::{block_signals, send_signal, wait_for_signal};
 pub(crate) use start::start_program;
 
 /// Turns the result of a call of the C library, -1 and `errno` for an error, into ours.

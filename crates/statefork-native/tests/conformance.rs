@@ -25,6 +25,12 @@ fn main() -> ExitCode {
         daemon: false,
         image: TestImage::Busybox,
         scratch: env!("CARGO_TARGET_TMPDIR"),
-        expect: &[Need::Pause, Need::Limits, Need::Reachable, Need::Programs],
+        expect: &[
+            Need::Pause,
+            Need::Limits,
+            Need::Reachable,
+            Need::Programs,
+            Need::Init,
+        ],
     })
 }

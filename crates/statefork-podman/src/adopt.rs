@@ -30,6 +30,8 @@ pub(crate) const DEFAULT_NETWORK: &str = "podman";
 pub(crate) const SHORT_ID: usize = 12;
 /// The search path that Podman gives to a container whose image has none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where the service notes that an init process was asked for.
+const INIT_ANNOTATION: &str = "io.podman.annotations.init";
 /// How the service tells that no process gets more rights.
 pub(crate) const NO_NEW_PRIVILEGES: &str = "no-new-privileges";
 /// What Podman starts first where an init process was asked for.
@@ -169,6 +171,11 @@ fn spec(made: &Made, base: &ImageConfig, home: Option<&str>, network: Network) -
         hostname: hostname(made, &network),
         mounts: mounts(made),
         limits: limits(&made.host_config),
+        init: made.host_config.init
+            || config
+                .annotations
+                .get(INIT_ANNOTATION)
+                .is_some_and(|value| value == "TRUE"),
         // That it is not so is not told.
         no_new_privileges: made
             .host_config

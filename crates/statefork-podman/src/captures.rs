@@ -18,7 +18,7 @@ use crate::name::ImageName;
 use crate::plan::Plan;
 use crate::raw::{Payload, encode, query};
 use crate::rewrite::{self, Draft};
-use crate::{LAYER_LIMIT, PodmanRuntime, rlimits};
+use crate::{LAYER_LIMIT, NAME, PodmanRuntime, rlimits};
 
 /// Version of [`Stored`] in [`Capture::data`].
 const FORMAT: u32 = 1;
@@ -349,6 +349,12 @@ impl PodmanRuntime {
                     _ => "the network".into(),
                 },
                 reason: fault.message(),
+            },
+            Cause::NoInit => RuntimeError::ProgramMissing {
+                op: "start a container with an init process",
+                runtime: NAME,
+                program: "catatonit",
+                package: "catatonit",
             },
             Cause::Setting => RuntimeError::Invalid {
                 what: format!("the settings of container {}", request.name),

@@ -35,6 +35,8 @@ pub(crate) enum Cause {
     NoWorkdir,
     /// A setting of the request.
     Setting,
+    /// The program is not installed that is to be process 1.
+    NoInit,
     /// More layers than the storage can mount.
     TooManyLayers,
     /// No space left in the storage.
@@ -117,6 +119,9 @@ const TEXTS: &[(Cause, Match, &str)] = &[
     ),
 ];
 
+/// What the message says where the program that is to be process 1 is missing; the cause says only that
+/// some file is.
+const NO_INIT: &str = "container-init binary not found on the host";
 const NO_PROGRAM: &str = "OCI runtime attempted to invoke a command that was not found";
 const NOT_EXECUTABLE: &str = "OCI permission denied";
 
@@ -128,6 +133,18 @@ enum Match {
 }
 
 impl Cause {
+    /// Reads the two texts of an error; `cause` may be empty.
+    pub(crate) fn of(message: &str, cause: &str) -> Self {
+        if message.starts_with(NO_INIT) {
+            return Self::NoInit;
+        }
+        let text = if cause.is_empty() { message } else { cause };
+        match Self::read(text) {
+            Self::Other => Self::read(message),
+            cause => cause,
+        }
+    }
+
     /// Reads the `cause` of an error. The text after the last colon counts where the whole is
     /// none: some errors are passed on with a prefix.
     pub(crate) fn read(text: &str) -> Self {

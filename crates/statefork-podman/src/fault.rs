@@ -31,15 +31,10 @@ pub(crate) enum Fault {
 impl Fault {
     /// From the parts of the service's answer; `cause` may be empty.
     pub(crate) fn refused(status: u16, message: &str, cause: &str) -> Self {
-        let text = if cause.is_empty() { message } else { cause };
-        let cause = match Cause::read(text) {
-            Cause::Other => Cause::read(message),
-            cause => cause,
-        };
         Self::Refused {
             status,
             message: message.trim().to_owned(),
-            cause,
+            cause: Cause::of(message, cause),
         }
     }
 

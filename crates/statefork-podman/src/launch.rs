@@ -101,6 +101,9 @@ pub(crate) fn create_request(
     let mut body: Value = serde_json::from_str(&text).map_err(|error| unspelled(error.into()))?;
     // podman-api spells the driver in a way that the service ignores.
     body["log_configuration"] = json!({ "driver": "k8s-file" });
+    if spec.init {
+        body["init"] = json!(true);
+    }
     if let Some(on) = spec.no_new_privileges {
         body["no_new_privileges"] = json!(on);
     }

@@ -231,9 +231,6 @@ fn life(made: &Made, circumstances: &Circumstances<'_>, obstacles: &mut Obstacle
     let policy = &host.restart_policy.name;
     obstacles.text(policy, "no", "the restart policy (--restart");
     obstacles.when(host.auto_remove, "the removal at its end (--rm)");
-    let annotated = config.annotations.get("io.podman.annotations.init");
-    let init = host.init || annotated.is_some_and(|value| value == "TRUE");
-    obstacles.when(init, "the init process (--init)");
     let differs = health(&config.healthcheck) != health(&circumstances.image.healthcheck);
     obstacles.when(differs, "the health check (--health-cmd and the like)");
     let own = signal(&config.stop_signal);

@@ -58,6 +58,11 @@ pub struct Capabilities {
     pub publish: Support,
     /// Programs of the image can be run, in isolation, with a network: not a fixed vocabulary.
     pub programs: Support,
+    /// A container can have a process 1 of the runtime's own
+    /// ([`ContainerSpec::init`](crate::ContainerSpec)). (What was written before this was tried is
+    /// taken for such as can: a launch says otherwise.)
+    #[serde(default = "Support::yes")]
+    pub init: Support,
     /// How many layers an image can have in all; `None` without a limit.
     pub layer_limit: Option<u32>,
 }

@@ -102,6 +102,18 @@ pub enum RuntimeError {
         /// Why it is refused.
         reason: String,
     },
+    /// A program that the runtime needs for a setting is not installed.
+    #[error("{op}: {runtime} needs the program {program}, which is not installed")]
+    ProgramMissing {
+        /// What was asked.
+        op: &'static str,
+        /// The runtime's name.
+        runtime: &'static str,
+        /// The program.
+        program: &'static str,
+        /// The package of Debian and its descendants that has it.
+        package: &'static str,
+    },
     /// The container was made, its process could not be started; the container was removed.
     #[error("start {command}: {reason}")]
     StartFailed {
@@ -184,6 +196,8 @@ pub enum ErrorKind {
     Unsupported,
     /// [`RuntimeError::Invalid`].
     Invalid,
+    /// [`RuntimeError::ProgramMissing`].
+    ProgramMissing,
     /// [`RuntimeError::StartFailed`].
     StartFailed,
     /// [`RuntimeError::BuildFailed`].
@@ -209,6 +223,7 @@ impl RuntimeError {
             Self::WrongState { .. } => ErrorKind::WrongState,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Invalid { .. } => ErrorKind::Invalid,
+            Self::ProgramMissing { .. } => ErrorKind::ProgramMissing,
             Self::StartFailed { .. } => ErrorKind::StartFailed,
             Self::BuildFailed { .. } => ErrorKind::BuildFailed,
             Self::StorageFull { .. } => ErrorKind::StorageFull,

@@ -151,6 +151,9 @@ pub struct ContainerSpec {
     pub network: Network,
     /// Resource limits.
     pub limits: Limits,
+    /// Whether process 1 is one of the runtime's own, which starts the program, passes signals on to
+    /// it, reaps what others leave and ends with the program's exit code.
+    pub init: bool,
     /// Whether no process gets more rights by what it executes, as by `sudo` (prctl(2),
     /// `PR_SET_NO_NEW_PRIVS`); `None`: as the runtime does by itself.
     pub no_new_privileges: Option<bool>,

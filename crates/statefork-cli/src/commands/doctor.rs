@@ -43,6 +43,7 @@ struct CapabilitiesDocument {
     reachable: bool,
     publish: bool,
     programs: bool,
+    init: bool,
     layer_limit: Option<u32>,
 }
 
@@ -117,6 +118,7 @@ impl From<&Capabilities> for CapabilitiesDocument {
             reachable: capabilities.reachable.is_yes(),
             publish: capabilities.publish.is_yes(),
             programs: capabilities.programs.is_yes(),
+            init: capabilities.init.is_yes(),
             layer_limit: capabilities.layer_limit,
         }
     }
@@ -160,6 +162,11 @@ fn checks(capabilities: &Capabilities, endpoint: &str) -> Vec<Check> {
             "programs",
             &capabilities.programs,
             "programs run in isolation, with a network",
+        ),
+        check(
+            "init",
+            &capabilities.init,
+            "a process 1 of the runtime's own can be above them",
         ),
     ];
     // Nobody needs it where a container can be reached itself.
@@ -235,6 +242,7 @@ mod tests {
             reachable: Support::Yes,
             publish: Support::Yes,
             programs: Support::Yes,
+            init: Support::Yes,
             layer_limit: Some(125),
         }
     }
@@ -262,6 +270,7 @@ mod tests {
           ok    build       images can be built
           ok    reachable   the host reaches a container's own address
           ok    programs    programs run in isolation, with a network
+          ok    init        a process 1 of the runtime's own can be above them
                 at most 125 layers in an image
         "#);
     }

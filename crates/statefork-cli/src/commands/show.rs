@@ -41,6 +41,7 @@ struct Spec {
     mounts: Vec<Mounted>,
     network: Network,
     limits: Limits,
+    init: bool,
     no_new_privileges: Option<bool>,
 }
 
@@ -66,6 +67,7 @@ impl From<&ContainerSpec> for Spec {
             mounts: spec.mounts.iter().map(Into::into).collect(),
             network: spec.network.clone(),
             limits: spec.limits,
+            init: spec.init,
             no_new_privileges: spec.no_new_privileges,
         }
     }

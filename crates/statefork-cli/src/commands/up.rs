@@ -70,6 +70,9 @@ pub(crate) struct Up {
     /// The container's host name
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
+    /// Run a process 1 above the application, which passes signals on and reaps orphans
+    #[arg(long)]
+    init: bool,
     /// Whether processes get no more rights by what they execute: no-new-privileges or
     /// no-new-privileges=false
     #[arg(long, value_name = "OPTION")]
@@ -86,7 +89,7 @@ pub(crate) struct Up {
         value_name = "CONTAINER",
         conflicts_with_all = [
             "image", "build", "recreate", "publish", "env", "env_file", "mount", "tmpfs", "network",
-            "memory", "cpus", "user", "workdir", "hostname", "security_opt", "command",
+            "memory", "cpus", "user", "workdir", "hostname", "init", "security_opt", "command",
         ]
     )]
     attach: Option<String>,
@@ -164,6 +167,7 @@ impl Up {
             user,
             workdir,
             hostname,
+            init,
             security_opt,
             build,
             recreate: _,
@@ -185,6 +189,7 @@ impl Up {
             || options.iter().any(|option| option.is_some())
             || !env_file.is_empty()
             || build.is_some()
+            || *init
     }
 
     /// The application that is asked for; `None`: as it was.
@@ -226,6 +231,7 @@ impl Up {
         if let Some(text) = &self.hostname {
             spec.hostname = Some(parse_hostname(text)?);
         }
+        spec.init |= self.init;
         if let Some(text) = &self.security_opt {
             spec.no_new_privileges = Some(parse_security_option(text)?);
         }

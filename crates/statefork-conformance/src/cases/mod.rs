@@ -11,6 +11,7 @@ mod errors;
 mod exec;
 mod flatten;
 mod images;
+mod init;
 mod isolation;
 mod lifecycle;
 mod logs;
@@ -34,6 +35,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         series::CASES,
         mounts::CASES,
         isolation::CASES,
+        init::CASES,
         copy::CASES,
         copy_attributes::CASES,
         adopt::CASES,

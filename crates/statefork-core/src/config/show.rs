@@ -73,6 +73,7 @@ impl Config {
         );
         add("memory", json!(spec.limits.memory));
         add("cpus", json!(spec.limits.cpus));
+        add("init", json!(spec.init));
         add("no_new_privileges", json!(spec.no_new_privileges));
         self.show_readiness(&mut add);
         add("stop.timeout", json!(show_duration(self.stop_timeout)));

@@ -33,6 +33,7 @@ pub(super) fn spec_differences(is: &ContainerSpec, asked: &ContainerSpec) -> Vec
         shown(&asked.limits.memory),
     );
     compare("cpus", shown(&is.limits.cpus), shown(&asked.limits.cpus));
+    compare("init", shown(&Some(is.init)), shown(&Some(asked.init)));
     compare(
         "no_new_privileges",
         shown(&is.no_new_privileges),

@@ -37,6 +37,7 @@ fn capabilities() -> Capabilities {
         reachable: Support::Yes,
         publish: Support::Yes,
         programs: Support::Yes,
+        init: Support::Yes,
         layer_limit: Some(125),
     }
 }

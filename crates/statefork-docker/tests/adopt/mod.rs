@@ -185,7 +185,6 @@ async fn what_settings_cannot_say_is_named() -> Outcome {
         &adopted(&f, &id).await?,
         &[
             "the removal at its end (--rm)",
-            "the init process (--init)",
             "the health check (--health-cmd and the like)",
             "the stop signal (--stop-signal SIGUSR1)",
             "the time to stop (--stop-timeout=3)",

@@ -1,6 +1,5 @@
 //! The first process of a container, from its birth to its program.
 
-use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -10,9 +9,9 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::DumpableBehavior;
 
 use super::failure::{Attempt, Result, failure};
-use super::program::{self, Program};
+use super::program::{self, Program, Ready};
 use super::root::Root;
-use super::{Word, overlay, shared, system};
+use super::{Word, init, overlay, shared, system};
 use crate::cgroup::Cgroup;
 use crate::plan::{FailureKind, NetworkPlan, Plan};
 use crate::sys;
@@ -32,13 +31,17 @@ pub(super) struct Ends {
 /// Puts the container together and executes its program; says why it cannot.
 pub(super) fn run(plan: &Plan, cgroup: &Cgroup, ends: Ends, word: Word) -> ! {
     match start(plan, cgroup, ends) {
-        Ok(never) => match never {},
+        Ok(ready) if plan.init => init::run(ready, word),
+        Ok(ready) => {
+            let Err(failure) = ready.execute();
+            word.fail(&failure)
+        }
         Err(failure) => word.fail(&failure),
     }
 }
 
 /// The steps. All but the last are done while the command makes the network.
-fn start(plan: &Plan, cgroup: &Cgroup, ends: Ends) -> Result<Infallible> {
+fn start(plan: &Plan, cgroup: &Cgroup, ends: Ends) -> Result<Ready> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .or_system("hide the process")?;
     sys::reset_signals(&[]).or_system("reset signals")?;
@@ -76,7 +79,7 @@ fn start(plan: &Plan, cgroup: &Cgroup, ends: Ends) -> Result<Infallible> {
             "make the container: its helper died",
         ));
     }
-    ready.execute()
+    Ok(ready)
 }
 
 /// Lets users other than root use any port, and ping, as they can on Docker: in the network namespace

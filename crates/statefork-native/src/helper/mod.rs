@@ -8,6 +8,7 @@
 //!
 //! - `create`: makes a container; its child is `container`, the first process, which puts its own
 //!   file system together (`root`, `overlay`, `system`, `shared`). Then `monitor` waits for its end.
+//!   Where it is asked for, `init` stays as process 1 above the program.
 //! - `exec`: a further process.
 //! - `guard`: thaws a container if the process that froze it dies.
 //! - `program`: what either does last: user (`user`), privileges (`privileges`, `seccomp`), execve.
@@ -17,6 +18,7 @@ mod create;
 mod exec;
 mod failure;
 mod guard;
+mod init;
 mod monitor;
 pub(crate) mod overlay;
 mod privileges;

@@ -61,6 +61,7 @@ impl Case {
             folder,
             layers,
             lower: vec!["top".into(), "base".into()],
+            init: false,
             process: process(command),
             hostname: "box".into(),
             mounts,

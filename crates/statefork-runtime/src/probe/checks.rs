@@ -188,6 +188,23 @@ where
         support(published.await)
     }
 
+    /// A program with a process 1 above it must run.
+    pub(super) async fn init(&self, base: &Capture) -> Result<Support> {
+        let started = async {
+            let spec = ContainerSpec {
+                init: true,
+                ..ContainerSpec::default()
+            };
+            let container = self.launch(base, "init", spec).await?;
+            outcome::expect(
+                "a program with a process 1 above it",
+                self.state(&container.id).await?,
+                ContainerState::Running,
+            )
+        };
+        support(started.await)
+    }
+
     pub(super) async fn build(&self) -> Result<Support> {
         let built = async {
             let context = archive::build_context(&self.image("base"))

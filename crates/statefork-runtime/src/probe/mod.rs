@@ -44,7 +44,8 @@ where
         build: Support::no(reason.clone()),
         reachable: Support::no(reason.clone()),
         publish: Support::no(reason.clone()),
-        programs: Support::no(reason),
+        programs: Support::no(reason.clone()),
+        init: Support::no(reason),
         layer_limit,
     };
     let Some((program, architecture)) = program::for_this_machine() else {
@@ -68,10 +69,11 @@ where
         Ok(image) => {
             let base = runtime.of_image(&image);
             // Concurrent, since most of the time is spent in waiting for the daemon.
-            let (main, limits, publish, build) = tokio::join!(
+            let (main, limits, publish, init, build) = tokio::join!(
                 run.main(&base, &reach),
                 run.limits(&base),
                 run.publish(&base),
+                run.init(&base),
                 run.build()
             );
             main.and_then(|main| {
@@ -83,6 +85,7 @@ where
                     reachable: main.reachable,
                     publish: publish?,
                     programs: main.programs,
+                    init: init?,
                     layer_limit,
                 })
             })

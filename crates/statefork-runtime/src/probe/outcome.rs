@@ -27,7 +27,18 @@ pub(super) fn support(outcome: Outcome) -> Result<Support> {
     Ok(match outcome {
         Ok(()) => Support::Yes,
         Err(Failure::Other(reason)) => Support::no(reason),
-        Err(Failure::Runtime(error)) => Support::no(reason(error)?),
+        Err(Failure::Runtime(error)) => {
+            let mend = match &error {
+                RuntimeError::ProgramMissing { package, .. } => {
+                    Some(format!("apt-get install {package}"))
+                }
+                _ => None,
+            };
+            Support::No {
+                reason: reason(error)?,
+                mend,
+            }
+        }
     })
 }
 

@@ -23,7 +23,7 @@ where
     R: Images + Containers + Captures + ?Sized,
 {
     /// The parts of the names of what may have been made, in the order of removal.
-    const CONTAINERS: [&'static str; 4] = ["main", "check", "limits", "publish"];
+    const CONTAINERS: [&'static str; 5] = ["main", "check", "limits", "publish", "init"];
     const IMAGES: [&'static str; 3] = ["build", "capture", "base"];
 
     pub(super) fn new(runtime: &'a R, object: &'a ObjectId) -> Self {

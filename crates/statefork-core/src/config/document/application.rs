@@ -61,6 +61,9 @@ pub(super) fn apply(
     if let Some(field) = root.get("cpus") {
         spec.limits.cpus = Some(field.parse_word(parse_cpus)?);
     }
+    if let Some(field) = root.get("init") {
+        spec.init = field.truth()?;
+    }
     if let Some(field) = root.get("no_new_privileges") {
         spec.no_new_privileges = Some(field.truth()?);
     }

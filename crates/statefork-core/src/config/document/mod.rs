@@ -31,6 +31,7 @@ const KEYS: &[&str] = &[
     "network",
     "memory",
     "cpus",
+    "init",
     "no_new_privileges",
     "readiness",
     "stop",
