@@ -19,7 +19,7 @@ struct Package {
 }
 
 // A `docker` program proves nothing: it may be the client alone. dockerd is what runs containers.
-const PACKAGES: [Package; 11] = [
+const PACKAGES: [Package; 12] = [
     Package {
         name: "docker.io",
         brings: &["dockerd"],
@@ -47,6 +47,11 @@ const PACKAGES: [Package; 11] = [
             "/usr/lib/cni/dnsname",
         ],
         why: "names in Podman's networks",
+    },
+    Package {
+        name: "catatonit",
+        brings: &["/usr/libexec/podman/catatonit", "/usr/lib/podman/catatonit"],
+        why: "process 1 above an application, on Podman",
     },
     Package {
         name: "runc",

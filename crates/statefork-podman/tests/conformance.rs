@@ -18,6 +18,7 @@ fn main() -> ExitCode {
             Need::Reachable,
             Need::Publish,
             Need::Programs,
+            Need::Init,
         ],
     })
 }

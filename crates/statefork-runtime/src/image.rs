@@ -104,7 +104,8 @@ pub trait Images: Send + Sync {
 
     /// An image as an archive that [`Images::import_image`] takes, under this one of its names.
     ///
-    /// Errors: `NotFound`; `Unsupported` where the runtime builds no images that are worth moving.
+    /// For moving what was built to another runtime. Errors: `NotFound`; `Unsupported` where the
+    /// runtime has no builder.
     async fn export_image(&self, name: &str) -> Result<ByteStream>;
 
     /// An image with the same layers as `image` in whose containers the paths that the image

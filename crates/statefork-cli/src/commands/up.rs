@@ -324,6 +324,8 @@ fn shown(environment: &Environment, report: &UpReport) -> String {
 
 #[cfg(test)]
 mod tests {
+    use statefork_runtime::MountSource;
+
     use super::*;
 
     fn sources(folder: &Path) -> Sources {
@@ -363,11 +365,15 @@ mod tests {
             env: vec!["A=2".to_owned(), "C=3".to_owned()],
             publish: vec!["81:80".to_owned()],
             mount: vec!["other:/data:ro".to_owned()],
+            tmpfs: vec!["/run:size=1m".to_owned()],
+            init: true,
+            security_opt: Some("no-new-privileges=false".to_owned()),
             command: vec!["serve".to_owned()],
             ..Up::default()
         };
         let file = "image: app:1\nenv: {A: '1', B: '1'}\nports: ['80:80']\nuser: app\n\
-                    mounts: ['data:/data']\n";
+                    mounts: ['data:/data', {type: tmpfs, target: /run}]\n\
+                    no_new_privileges: true\n";
         let asked = requested(&up, file).unwrap().unwrap();
         let Some(ImageRequest::Build(build)) = &asked.image else {
             panic!("{:?}", asked.image);
@@ -381,8 +387,14 @@ mod tests {
             .collect();
         assert_eq!(env, [("A", "2"), ("B", "1"), ("C", "3")]);
         assert_eq!(asked.spec.user.as_deref(), Some("app"));
-        assert_eq!(asked.spec.mounts.len(), 1);
-        assert!(asked.spec.mounts[0].read_only);
+        let [data, run] = asked.spec.mounts.as_slice() else {
+            panic!("{:?}", asked.spec.mounts);
+        };
+        assert!(data.read_only);
+        let size = Some(1 << 20);
+        assert_eq!(run.source, MountSource::Tmpfs { size });
+        assert!(asked.spec.init);
+        assert_eq!(asked.spec.no_new_privileges, Some(false));
         assert_eq!(asked.ports, [parse_port("81:80").unwrap()]);
         assert_eq!(asked.spec.command, Some(vec!["serve".to_owned()]));
     }
