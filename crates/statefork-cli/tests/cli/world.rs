@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// The runtimes there are.
+/// The runtimes that have a daemon.
 pub(crate) const RUNTIMES: [&str; 2] = ["docker", "podman"];
 
 /// A working directory with a home, and a configuration in which no daemon answers.
@@ -35,9 +35,9 @@ impl World {
         self.folder.path().join(name)
     }
 
-    /// Writes the configuration: this, and sockets where nobody listens.
+    /// Writes the configuration: this, a runtime that has a daemon, and sockets where nobody listens.
     pub(crate) fn configure(&self, yaml: &str) {
-        let mut text = format!("{yaml}runtimes:\n");
+        let mut text = format!("{yaml}runtime: docker\nruntimes:\n");
         for runtime in RUNTIMES {
             let socket = self.path("nobody.sock");
             text.push_str(&format!("  {runtime}: {{socket: {}}}\n", socket.display()));
