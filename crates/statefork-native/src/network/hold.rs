@@ -16,15 +16,23 @@ use super::namespace::on_thread;
 use super::netlink::{Netlink, os_error};
 use super::subnet::Subnet;
 
-/// Makes the route. There already: success. Errors: as the system has them.
+/// The place among the routes for the same range: behind all others. It also tells ours from theirs.
+const LAST: u32 = u32::MAX;
+
+/// Makes the route. There already: success. Another route for the same range, of whomever, stays and
+/// comes before it. Errors: as the system has them.
 pub(crate) async fn hold(subnet: &Subnet) -> io::Result<()> {
     let made = RouteNetlinkMessage::NewRoute(route(subnet));
-    let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
     let made = request("keep the containers' addresses here", made, flags);
-    on_thread(move || Netlink::route()?.change(&[made])).await
+    on_thread(move || match Netlink::route()?.change(&[made]) {
+        Err(error) if os_error(&error) == Some(libc::EEXIST) => Ok(()),
+        made => made,
+    })
+    .await
 }
 
-/// Removes it. Absent is success. Errors: as the system has them.
+/// Removes it, and no other one. Absent is success. Errors: as the system has them.
 pub(crate) async fn release(subnet: &Subnet) -> io::Result<()> {
     let removed = RouteNetlinkMessage::DelRoute(route(subnet));
     let removed = request("let go of the containers' addresses", removed, 0);
@@ -39,6 +47,7 @@ fn route(subnet: &Subnet) -> RouteMessage {
     RouteMessageBuilder::<Ipv4Addr>::new()
         .destination_prefix(subnet.address, subnet.prefix)
         .kind(RouteType::Unreachable)
+        .priority(LAST)
         .build()
 }
 
@@ -103,6 +112,46 @@ mod tests {
             for _ in 0..2 {
                 wait_for(release(&subnet)).unwrap();
                 assert_eq!(connect(3), io::ErrorKind::TimedOut);
+            }
+        });
+    }
+
+    #[test]
+    fn a_route_of_somebody_else_for_the_same_range_is_left_alone() {
+        on_a_host(|| {
+            let subnet = Subnet {
+                address: Ipv4Addr::new(10, 9, 0, 0),
+                prefix: 20,
+            };
+            let theirs = RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(subnet.address, subnet.prefix)
+                .kind(RouteType::Prohibit)
+                .build();
+            let theirs = request(
+                "make a route",
+                RouteNetlinkMessage::NewRoute(theirs),
+                libc::NLM_F_CREATE,
+            );
+            let connect = || {
+                let to = (Ipv4Addr::new(10, 9, 0, 3), 9).into();
+                let limit = Duration::from_millis(300);
+                let error = std::net::TcpStream::connect_timeout(&to, limit).unwrap_err();
+                error.raw_os_error()
+            };
+            wait_for(hold(&subnet)).unwrap();
+            assert_eq!(connect(), Some(libc::EHOSTUNREACH));
+            Netlink::route().unwrap().change(&[theirs]).unwrap();
+            // What the kernel says where it may not send there.
+            assert_eq!(connect(), Some(libc::EACCES));
+            wait_for(release(&subnet)).unwrap();
+            assert_eq!(connect(), Some(libc::EACCES));
+            for _ in 0..2 {
+                wait_for(hold(&subnet)).unwrap();
+                assert_eq!(connect(), Some(libc::EACCES));
+            }
+            for _ in 0..2 {
+                wait_for(release(&subnet)).unwrap();
+                assert_eq!(connect(), Some(libc::EACCES));
             }
         });
     }
