@@ -88,10 +88,7 @@ impl Containers for NativeRuntime {
     }
 
     async fn remove(&self, container: &ContainerId) -> Result<()> {
-        match self.inner.books()?.container(container)? {
-            Some(record) => self.inner.remove_container(&record.id).await,
-            None => Ok(()),
-        }
+        self.inner.remove_container(container).await
     }
 
     async fn pause(&self, container: &ContainerId) -> Result<()> {
@@ -244,7 +241,8 @@ impl Inner {
     pub(crate) async fn remove_container(self: &Arc<Self>, container: &ContainerId) -> Result<()> {
         const OP: &str = "remove a container";
         let Some(record) = self.books()?.container(container)? else {
-            return Ok(());
+            // Nothing else would ask again whether the host still does anything for nobody.
+            return self.strike_off(container).await;
         };
         let life = {
             let (inner, record) = (Arc::clone(self), record.clone());
@@ -257,43 +255,49 @@ impl Inner {
                 killed => killed?,
             }
         }
-        let inner = Arc::clone(self);
+        let (inner, id) = (Arc::clone(self), record.id.clone());
         blocking(OP, move || {
-            let removed = cgroup(&record.id).and_then(|cgroup| cgroup.remove());
+            let removed = cgroup(&id).and_then(|cgroup| cgroup.remove());
             removed.map_err(|error| system(OP, error))?;
-            inner.forget_container(&record.id)
+            let folder = inner.storage.container(&id);
+            let _one_at_a_time = folder.exists().then(|| lock(&folder)).transpose()?;
+            remove_tree(&folder).map_err(|error| system_at(OP, &folder, error))
         })
         .await?;
-        self.lead_nobody_out().await
-    }
-
-    /// Removes the rules and the route of the host where no container needs them any more.
-    async fn lead_nobody_out(self: &Arc<Self>) -> Result<()> {
-        const OP: &str = "remove the rules of the network";
+        self.strike_off(&record.id).await?;
         let inner = Arc::clone(self);
-        let _lock = blocking(OP, move || inner.storage.lock_network()).await?;
-        if self.books()?.addressed()? > 0 {
-            return Ok(());
-        }
-        let table = network::table(self.storage.root());
-        let disabled = network::disable_outbound(&table).await;
-        disabled.map_err(|error| system(OP, error))?;
-        match launch::known_subnet(self.books()?)? {
-            Some(subnet) => {
-                let released = network::release(&subnet).await;
-                released.map_err(|error| system(OP, error))
-            }
-            None => Ok(()),
-        }
+        blocking(OP, move || inner.sweep()).await
     }
 
-    /// Removes what is of a container on the disk and in the books. It does not run.
-    pub(crate) fn forget_container(&self, container: &ContainerId) -> Result<()> {
-        let folder = self.storage.container(container);
-        let _one_at_a_time = folder.exists().then(|| lock(&folder)).transpose()?;
-        remove_tree(&folder).map_err(|error| system_at("remove a container", &folder, error))?;
-        self.books()?.remove_container(container)?;
-        self.sweep()
+    /// Takes a container off the books. Before that it removes the rules and the route of the host, if
+    /// no other container needs them: a container with whose removal that failed, or was cut off, is
+    /// found again, and then it is done.
+    async fn strike_off(self: &Arc<Self>, container: &ContainerId) -> Result<()> {
+        const OP: &str = "remove the rules of the network";
+        let books = self.books()?;
+        let Some(subnet) = launch::known_subnet(books)? else {
+            return books.remove_container(container);
+        };
+        let inner = Arc::clone(self);
+        // Until it is off the books: of two that are the last, one must see that.
+        let _lock = blocking(OP, move || inner.storage.lock_network()).await?;
+        if books.addressed_beside(container)? == 0 {
+            let table = network::table(self.storage.root());
+            let disabled = network::disable_outbound(&table).await;
+            let disabled = disabled.map_err(|error| system(OP, error));
+            let released = network::release(&subnet).await;
+            let released = released.map_err(|error| system("remove a route", error));
+            match (disabled, released) {
+                (Err(first), Err(cleanup)) => {
+                    return Err(RuntimeError::Cleanup {
+                        first: Box::new(first),
+                        cleanup: Box::new(cleanup),
+                    });
+                }
+                (disabled, released) => disabled.and(released)?,
+            }
+        }
+        books.remove_container(container)
     }
 
     fn exec_plan(

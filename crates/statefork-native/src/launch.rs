@@ -43,13 +43,18 @@ pub(crate) async fn launch(
     let started = phases.time(Phase::Start, start(inner, &record)).await;
     match started {
         Ok(()) => Ok(describe(&record, look(&inner.storage, &record)?)),
-        Err(first) => Err(match inner.remove_container(&record.id).await {
-            Ok(()) => first,
-            Err(cleanup) => RuntimeError::Cleanup {
-                first: Box::new(first),
-                cleanup: Box::new(cleanup),
-            },
-        }),
+        Err(first) => Err(undone(inner, &record, first).await),
+    }
+}
+
+/// Removes a container with which something failed; that, or both errors.
+async fn undone(inner: &Arc<Inner>, record: &ContainerRecord, first: RuntimeError) -> RuntimeError {
+    match inner.remove_container(&record.id).await {
+        Ok(()) => first,
+        Err(cleanup) => RuntimeError::Cleanup {
+            first: Box::new(first),
+            cleanup: Box::new(cleanup),
+        },
     }
 }
 
@@ -77,11 +82,24 @@ async fn create(
         true => Some(subnet(inner).await?),
         false => None,
     };
-    let (inner, image, request) = (Arc::clone(inner), image.clone(), request.clone());
-    blocking(CREATE, move || {
-        inner.create(&id, &image, &request, addresses)
-    })
-    .await
+    // The books first: whatever is left of it is found by its labels.
+    let record = {
+        let (inner, image, request) = (Arc::clone(inner), image.clone(), request.clone());
+        blocking(CREATE, move || {
+            inner.enter_container(&id, &image, &request, addresses)
+        })
+        .await?
+    };
+    let folder = inner.storage.container(&record.id);
+    let layers = inner.folders(&record.layers);
+    let made = blocking(CREATE, move || {
+        make_folder(&folder, layers.first().map(|layer| layer.as_path()))
+            .map_err(|error| system_at(CREATE, &folder, error))
+    });
+    match made.await {
+        Ok(()) => Ok(record),
+        Err(first) => Err(undone(inner, &record, first).await),
+    }
 }
 
 /// The addresses of this storage, chosen when the first is needed.
@@ -109,7 +127,8 @@ fn read_subnet(text: &str) -> Result<Subnet> {
 }
 
 impl Inner {
-    fn create(
+    /// Enters a container in the books; makes the volumes that it mounts.
+    fn enter_container(
         &self,
         id: &ContainerId,
         image: &ImageId,
@@ -125,29 +144,14 @@ impl Inner {
         let found = books.image(image.as_str())?;
         let mut labels = found.map_or_else(Labels::new, |image| image.config.image.labels);
         labels.extend(request.labels.clone());
-        // The books first: whatever is left of it is found by its labels.
-        let record = books.add_container(&NewContainer {
+        books.add_container(&NewContainer {
             id,
             name: &request.name,
             image,
             spec: &request.spec,
             labels: &labels,
             addresses,
-        })?;
-        let folder = self.storage.container(id);
-        let uppermost = self.folders(&record.layers);
-        let made = make_folder(&folder, uppermost.first().map(|layer| layer.as_path()));
-        if let Err(error) = made {
-            let first = system_at(CREATE, &folder, error);
-            return Err(match self.forget_container(id) {
-                Ok(()) => first,
-                Err(cleanup) => RuntimeError::Cleanup {
-                    first: Box::new(first),
-                    cleanup: Box::new(cleanup),
-                },
-            });
-        }
-        Ok(record)
+        })
     }
 
     /// What the helper is told.
@@ -331,3 +335,6 @@ pub(crate) fn refused(op: &'static str, argv: &[String], error: StartError) -> R
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -207,12 +207,12 @@ impl Books {
         })
     }
 
-    /// How many containers have an address of their own.
-    pub(crate) fn addressed(&self) -> Result<u64> {
+    /// How many containers besides this one have an address of their own.
+    pub(crate) fn addressed_beside(&self, container: &ContainerId) -> Result<u64> {
         self.look("count the addresses", |books| {
             let count = books.query_row(
-                "SELECT count(*) FROM container WHERE address IS NOT NULL",
-                [],
+                "SELECT count(*) FROM container WHERE address IS NOT NULL AND id != ?",
+                [container.as_str()],
                 |row| row.get(0),
             )?;
             Ok(count)

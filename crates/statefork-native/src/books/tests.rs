@@ -160,7 +160,8 @@ fn containers_have_names_and_addresses_of_their_own() {
     }
     let none = f.container("j", "j", "one").unwrap_err();
     assert_eq!(none.kind(), ErrorKind::Unsupported);
-    assert_eq!(f.books.addressed().unwrap(), 5);
+    let beside = |id| f.books.addressed_beside(&ContainerId::new(id)).unwrap();
+    assert_eq!((beside("g"), beside("c")), (4, 5));
 }
 
 #[test]

@@ -19,7 +19,7 @@ mod outbound;
 mod subnet;
 
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 
 pub(crate) use self::files::{hosts, resolv_conf, table};
 pub(crate) use self::hold::{hold, release};

@@ -65,13 +65,13 @@ impl Drop for Sandbox {
 }
 
 /// Polls a future on this thread.
-pub(super) fn wait_for<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn wait_for<T>(future: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.build().unwrap().block_on(future)
 }
 
 /// Does `work` on a thread in a new network namespace, which stands for the host's.
-pub(super) fn on_a_host(work: impl FnOnce() + Send + 'static) {
+pub(crate) fn on_a_host(work: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(|| {
         unshare();
         work();
@@ -79,6 +79,22 @@ pub(super) fn on_a_host(work: impl FnOnce() + Send + 'static) {
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
     }
+}
+
+/// Whether this thread's network has rules in the table.
+pub(crate) fn has_rules(table: &str) -> bool {
+    let mut netlink = super::nft::open().unwrap();
+    let rules = super::nft::rules(&mut netlink, table).unwrap();
+    !rules.is_empty()
+}
+
+/// Whether this thread's network has a route for these addresses.
+pub(crate) fn has_route(subnet: &super::Subnet) -> bool {
+    let routes = std::fs::read_to_string("/proc/thread-self/net/route").unwrap();
+    // As the kernel has it in memory.
+    let address = format!("{:08X}", u32::from_ne_bytes(subnet.address.octets()));
+    let mut destinations = routes.lines().map(|line| line.split('\t').nth(1));
+    destinations.any(|destination| destination == Some(&address))
 }
 
 /// Connects from one thread to a listener of another, both in their namespaces, and passes a byte;
