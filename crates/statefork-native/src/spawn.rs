@@ -39,8 +39,9 @@ pub(crate) enum StartError {
     /// The helper could not be started or talked to.
     #[error("run the helper of a container")]
     Helper(#[source] io::Error),
-    /// The helper ended without a word: somebody killed it. What it had made has been removed.
-    #[error("run the helper of a container: it ended without a word")]
+    /// The helper was killed: it ended before it said what came of it. What it had made has been
+    /// removed.
+    #[error("run the helper of a container: it was killed")]
     Died,
     /// The network could not be made.
     #[error("make the container's network")]
