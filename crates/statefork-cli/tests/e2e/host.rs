@@ -25,7 +25,7 @@ pub(crate) struct Host<'a> {
     world: &'a World,
     containers: BTreeSet<ContainerId>,
     /// Processes, by number and start.
-    processes: HashSet<(Pid, String)>,
+    processes: HashSet<(Pid, u64)>,
 }
 
 impl<'a> Host<'a> {
@@ -53,7 +53,7 @@ impl<'a> Host<'a> {
 
     /// Remembers processes.
     pub(crate) fn remember(&mut self, pids: impl IntoIterator<Item = Pid>) {
-        let started = |pid: Pid| Some((pid, alive(pid)?));
+        let started = |pid: Pid| Some((pid, start(pid)?));
         self.processes.extend(pids.into_iter().filter_map(started));
     }
 
@@ -126,28 +126,43 @@ impl<'a> Host<'a> {
         if self.has_route() {
             left.push("a route".to_owned());
         }
-        let home = self.world.folder().display().to_string();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let mounts = mounts.lines().filter(|line| line.contains(&home));
-        left.extend(mounts.map(ToOwned::to_owned));
-        let line = |pid| String::from_utf8_lossy(&of(pid, "cmdline")).replace('\0', " ");
+        let line = |pid| {
+            let command = of(pid, "cmdline");
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            format!("process {}: {command}", pid.as_raw_nonzero())
+        };
         left.extend(self.processes().into_iter().map(line));
         left
     }
 
-    /// What runs of it: by what was remembered, and by the variable that
-    /// [`World::command`](crate::world::World::command) sets.
+    /// What runs of it: by what was remembered, by the variable that
+    /// [`World::command`](crate::world::World::command) sets, and by what it holds.
     pub(crate) fn processes(&self) -> Vec<Pid> {
-        let mark = format!("SF_TEST={}\0", self.world.name);
-        let entries = fs::read_dir("/proc").unwrap();
-        let numbers = entries.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+        let variable = format!("SF_TEST={}\0", self.world.name);
+        let remembered = |pid, start| self.processes.contains(&(pid, start));
         let is_ours = |pid: &Pid| {
-            let variables = of(*pid, "environ");
-            let mut parts = variables.windows(mark.len());
-            parts.any(|part| part == mark.as_bytes())
-                || alive(*pid).is_some_and(|start| self.processes.contains(&(*pid, start)))
+            has(*pid, "environ", &variable)
+                || start(*pid).is_some_and(|start| remembered(*pid, start))
+                || self.is_held_by(*pid)
         };
-        numbers.filter_map(Pid::from_raw).filter(is_ours).collect()
+        all_processes().filter(is_ours).collect()
+    }
+
+    /// The processes in a cgroup of the containers that somebody looked at, or that see something
+    /// mounted from one's folder.
+    pub(crate) fn holders(&self) -> Vec<Pid> {
+        all_processes()
+            .filter(|pid| self.is_held_by(*pid))
+            .collect()
+    }
+
+    fn is_held_by(&self, process: Pid) -> bool {
+        let holds = |id: &ContainerId| {
+            has(process, "cgroup", id.as_str())
+                || has(process, "mountinfo", &format!("/containers/{id}/"))
+        };
+        // One that has ended, and that nobody has waited for, is still listed with its cgroup.
+        start(process).is_some() && self.containers.iter().any(holds)
     }
 
     /// Purges the environment; nothing of it is left on the machine.
@@ -218,27 +233,41 @@ fn rules() -> Vec<u8> {
     }
 }
 
+fn all_processes() -> impl Iterator<Item = Pid> {
+    let entries = fs::read_dir("/proc").unwrap();
+    let numbers = entries.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    numbers.filter_map(Pid::from_raw)
+}
+
+/// Whether a text is in a file of a process.
+fn has(process: Pid, file: &str, text: &str) -> bool {
+    let content = of(process, file);
+    let mut parts = content.windows(text.len());
+    parts.any(|part| part == text.as_bytes())
+}
+
 /// A file of a process; empty where that has ended.
 pub(crate) fn of(process: Pid, name: &str) -> Vec<u8> {
     let number = process.as_raw_nonzero();
     fs::read(format!("/proc/{number}/{name}")).unwrap_or_default()
 }
 
-/// When a process started; `None` once it has ended, whether or not somebody has waited for it.
-fn alive(process: Pid) -> Option<String> {
+/// When a process started, as `run.json` has it; `None` once it has ended, whether or not somebody
+/// has waited for it.
+pub(crate) fn start(process: Pid) -> Option<u64> {
     let stat = String::from_utf8(of(process, "stat")).ok()?;
     // Fields 3 and 22 of proc_pid_stat(5), behind its name.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let runs = fields
         .next()
         .is_some_and(|state| !matches!(state, "Z" | "X"));
-    runs.then(|| fields.nth(18).map(ToOwned::to_owned))?
+    runs.then(|| fields.nth(18)?.parse().ok())?
 }
 
 /// Kills a process, if it has not ended, and waits until it has.
 pub(crate) fn kill(process: Pid) {
     match kill_process(process, Signal::KILL) {
-        Ok(()) | Err(Errno::SRCH) => wait_for(GONE, || alive(process).is_none()),
+        Ok(()) | Err(Errno::SRCH) => wait_for(GONE, || start(process).is_none()),
         Err(error) => panic!("{error}"),
     }
 }

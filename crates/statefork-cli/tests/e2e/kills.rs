@@ -20,6 +20,12 @@ const SEED: u64 = 5;
 /// How many there are, and in which time after the helper began they lie.
 const MOMENTS: u32 = 20;
 const WITHIN: Duration = Duration::from_millis(8);
+/// In how many of them it must not be too late already.
+const STRUCK: u32 = MOMENTS / 4;
+/// How often it is looked whether the helper has begun.
+const LOOK: Duration = Duration::from_micros(200);
+/// The lowest number of a process once the numbers begin anew (kernel/pid.c).
+const LOWEST: i32 = 300;
 
 const UP: [&str; 9] = [
     "up", BUSYBOX, "-p", "8000", "--", "httpd", "-f", "-p", "8000",
@@ -46,8 +52,11 @@ fn status(world: &World) -> Value {
 pub(crate) fn of_the_shim(world: World) {
     let world = world.with_own_storage();
     let app = up(&world);
-    let host = Host::new(&world);
+    let mut host = Host::new(&world);
     let init = host.init();
+    host.look();
+    // What is looked for at the end is seen as long as it is there.
+    assert!(host.holders().contains(&init));
     for next in [&UP[..], &["snapshot"], &["restore", "HEAD"]] {
         host.shims().into_iter().for_each(kill);
         let now = status(&world);
@@ -116,7 +125,7 @@ pub(crate) fn of_who_makes_it(world: World) {
     let mut random = StdRng::seed_from_u64(SEED);
     let mut app = up(&world);
     let mut host = Host::new(&world);
-    let mut failures = 0;
+    let (mut struck, mut failures) = (0, 0);
     for moment in 0..MOMENTS {
         let is_up = moment % 2 == 0;
         if is_up {
@@ -127,6 +136,7 @@ pub(crate) fn of_who_makes_it(world: World) {
         let child = world.spawn(&[&["--json"], command].concat());
         let after = WITHIN.mul_f64(random.random());
         let victim = strike(&mut host, Pid::from_child(&child), after, &mut random);
+        struck += u32::from(victim.is_some());
         host.look();
         let ended = ended(child);
         let place = format!(
@@ -167,7 +177,8 @@ pub(crate) fn of_who_makes_it(world: World) {
         assert_eq!(world.sh("cat /file"), expected, "{place}");
         world.sh("echo changed > /file");
     }
-    // Otherwise it was always too late.
+    println!("{struck} struck, {failures} commands failed");
+    assert!(struck >= STRUCK, "{struck} of {MOMENTS} were struck");
     assert!(failures > 0);
     host.purge();
 }
@@ -218,6 +229,7 @@ fn strike(
         if begun.elapsed() > SEEN {
             return None;
         }
+        std::thread::sleep(LOOK);
     }
     std::thread::sleep(after);
     let makers = makers(command);
@@ -234,13 +246,19 @@ fn strike(
 /// the other end of a pipe of the command's.
 fn makers(command: Pid) -> Vec<Pid> {
     let number = command.as_raw_nonzero().get();
+    let highest = std::fs::read_to_string("/proc/sys/kernel/pid_max").unwrap();
+    let highest: i32 = highest.trim().parse().unwrap();
     let Ok(own) = std::fs::read_dir(format!("/proc/{number}/fd")) else {
         return Vec::new();
     };
     let target = |path: PathBuf| std::fs::read_link(path).ok();
     let own: Vec<_> = own.filter_map(|own| target(own.ok()?.path())).collect();
     // Numbers are given away in order; who is missed for that is struck at another moment.
-    let near = (number + 1..number + 300).filter_map(Pid::from_raw);
+    let near = (number + 1..number + 300).map(|next| match next < highest {
+        true => next,
+        false => LOWEST + next - highest,
+    });
+    let near = near.filter_map(Pid::from_raw);
     let is_one = |pid: &Pid| {
         // Where it writes what it has done.
         let reports = target(format!("/proc/{}/fd/4", pid.as_raw_nonzero()).into());

@@ -6,10 +6,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::getpid;
 use serde_json::{Value, json};
 use statefork_runtime::ContainerId;
 
-use crate::host::{Host, cgroups, kill, processes_of, read_json};
+use crate::host::{Host, cgroups, kill, processes_of, read_json, start};
 use crate::http;
 use crate::world::{App, BUSYBOX, World, text, wait_for};
 
@@ -123,8 +124,9 @@ fn lose_power(world: &World) {
             // Another process has both numbers now: this one.
             let mut record = read_json(&run);
             record["boot"] = EARLIER.into();
+            let (pid, start) = (std::process::id(), start(getpid()));
             for who in ["monitor", "init"] {
-                record[who] = json!({"pid": std::process::id(), "start": own_start()});
+                record[who] = json!({"pid": pid, "start": start});
             }
             fs::write(&run, record.to_string()).unwrap();
         }
@@ -163,16 +165,4 @@ fn age(folder: &Path, boot: &str) {
             fs::write(&path, text.replace(boot, EARLIER)).unwrap();
         }
     }
-}
-
-/// When this process started, as `run.json` has it.
-fn own_start() -> u64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let fields = stat.rsplit_once(')').unwrap().1;
-    fields
-        .split_ascii_whitespace()
-        .nth(19)
-        .unwrap()
-        .parse()
-        .unwrap()
 }

@@ -456,7 +456,6 @@ pub(crate) fn on<T>(
 
 /// Imports the images of the tests where the runtime lacks them. Tests run side by side, so one
 /// at a time looks.
-/// Imports the images that a runtime lacks.
 pub(crate) fn provide_images(runtime: &str) {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let lock = std::fs::File::create(target.join(format!("images-{runtime}.lock"))).unwrap();
