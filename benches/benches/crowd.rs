@@ -10,10 +10,10 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 use statefork_benches::{BUSYBOX, PORT, program};
 use statefork_runtime::RuntimeOptions;
@@ -22,6 +22,8 @@ use statefork_runtime::RuntimeOptions;
 const CROWD: usize = 100;
 /// What the processes of ours may take of each, proportionally (PSS), in kB.
 const MOST: u64 = 4 * 1024;
+/// The exit code of a command whose environment is not there.
+const NOT_FOUND: i32 = 3;
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -50,10 +52,11 @@ fn main() -> Result<()> {
     crowd.import()?;
     let measured = crowd.measure(count);
     // Whatever came of it: nothing of them stays.
-    for number in 0..count {
-        crowd.run(number, &["down", "--purge"])?;
+    let brought_down = crowd.bring_down(count);
+    match (measured, brought_down) {
+        (Err(first), Err(cleanup)) => Err(first.context(format!("{cleanup:#}"))),
+        (measured, brought_down) => measured.and(brought_down),
     }
-    measured
 }
 
 /// Environments in one home.
@@ -79,8 +82,8 @@ impl Crowd {
         runtime.block_on(BUSYBOX.import(&native)).map(drop)
     }
 
-    /// Runs a command on the environment of that number, and returns its document.
-    fn run(&self, number: usize, args: &[&str]) -> Result<Value> {
+    /// A command on the environment of that number.
+    fn command(&self, number: usize, args: &[&str]) -> Command {
         let mut command = Command::new(&self.statefork);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("STATEFORK_") {
@@ -96,15 +99,34 @@ impl Crowd {
             .arg(&self.home)
             .args(["-e", &environment, "-r", "native"])
             .args(args);
+        command
+    }
+
+    /// Runs a command on the environment of that number, and returns its document.
+    fn run(&self, number: usize, args: &[&str]) -> Result<Value> {
+        let mut command = self.command(number, args);
         let output = command.output()?;
-        if !output.status.success() {
-            bail!(
-                "{command:?} ended with {}: {}",
-                output.status,
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
+        ensure!(output.status.success(), told_by(&command, &output));
         Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Takes away what there is of each, also where that fails with some. Errors: the first.
+    fn bring_down(&self, count: usize) -> Result<()> {
+        let mut failures = Vec::new();
+        for number in 0..count {
+            let mut down = self.command(number, &["down", "--purge"]);
+            match down.output() {
+                // Those behind one that did not come up.
+                Ok(output) if matches!(output.status.code(), Some(0 | NOT_FOUND)) => {}
+                Ok(output) => failures.push(anyhow!(told_by(&down, &output))),
+                Err(error) => failures.push(error.into()),
+            }
+        }
+        let failed = failures.len();
+        match failures.into_iter().next() {
+            Some(first) => Err(first.context(format!("{failed} of {count} were not taken away"))),
+            None => Ok(()),
+        }
     }
 
     fn measure(&self, count: usize) -> Result<()> {
@@ -148,6 +170,12 @@ impl Crowd {
         let pids = runs.iter().map(|run| memory(&run["monitor"]["pid"]));
         pids.collect()
     }
+}
+
+/// How a command failed.
+fn told_by(command: &Command, output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr);
+    format!("{command:?} ended with {}: {said}", output.status)
 }
 
 /// The file of that name in each folder of a folder.
