@@ -9,6 +9,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
+use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::census::Census;
 use crate::daemons::{Layout, with_daemons};
@@ -24,40 +26,28 @@ use stage::Stage;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// On which runtime.
-    #[arg(long, value_enum, default_value_t = Choice::Native)]
+    #[arg(long, default_value = "native", value_parser = choice())]
     runtime: Choice,
 }
 
-/// One runtime, or all.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Choice {
-    /// The embedded one: needs no daemon.
-    Native,
-    /// Docker.
-    Docker,
-    /// Podman.
-    Podman,
-    /// All of them, one after the other.
-    All,
-}
+/// One runtime, or all of them, one after the other.
+#[derive(Clone)]
+struct Choice(Vec<Runtime>);
 
-impl Choice {
-    fn runtimes(self) -> Vec<Runtime> {
-        match self {
-            Self::Native => vec![Runtime::Native],
-            Self::Docker => vec![Runtime::Docker],
-            Self::Podman => vec![Runtime::Podman],
-            Self::All => Runtime::ALL.to_vec(),
-        }
-    }
+fn choice() -> impl TypedValueParser<Value = Choice> {
+    let names = ["native", "docker", "podman", "all"];
+    PossibleValuesParser::new(names).map(|name| match Runtime::from_str(&name, false) {
+        Ok(one) => Choice(vec![one]),
+        Err(_) => Choice(Runtime::ALL.to_vec()),
+    })
 }
 
 /// Runs the command.
 pub(crate) fn run_command(args: &Args) -> Result<()> {
     let begun = Instant::now();
     interrupt::watch()?;
-    let runtimes = args.runtime.runtimes();
-    let kinds = daemons(&runtimes);
+    let Choice(runtimes) = &args.runtime;
+    let kinds = daemons(runtimes);
     println!("This builds statefork and runs it on a real application.");
     println!(
         "{}\n",
@@ -81,7 +71,7 @@ pub(crate) fn run_command(args: &Args) -> Result<()> {
     let archive = target_app(&usual_dir(), false)?;
     let layout = Layout::new(None)?;
     with_daemons(&layout, &kinds, || {
-        for &runtime in &runtimes {
+        for &runtime in runtimes {
             interrupt::check()?;
             show(runtime, &program, &layout, &archive)?;
             println!("  ✓ nothing is left behind: {}", SOUGHT);
