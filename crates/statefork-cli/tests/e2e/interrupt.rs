@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::world::{BUSYBOX, Ended, World, ended, signal};
+use crate::world::{BUSYBOX, Ended, World, ended, signal, wait_for};
 
+/// How long a command may take to get to where it waits.
+const SOON: Duration = Duration::from_secs(20);
 /// How [`ended`] tells that a signal ended a process.
 const SIGNALLED: i32 = -1;
 
@@ -62,7 +64,9 @@ pub(crate) fn restore_is_undone(world: World) {
     let stuck = world.snapshot();
     world.sh("touch /ready; echo mine > /file");
     let child = world.spawn(&["restore", &stuck]);
-    thread::sleep(Duration::from_secs(3));
+    // From then on it makes the new one, and waits for that.
+    wait_for(SOON, || world.json(&["status"])["state"] == "paused");
+    thread::sleep(Duration::from_millis(500));
     signal(&child, Signal::INT);
     let ended = ended(child);
     assert_eq!(ended.code, 130, "{}", ended.stderr);

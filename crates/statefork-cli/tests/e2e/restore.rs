@@ -35,13 +35,13 @@ pub(crate) fn one_that_crashes_leaves_the_old_process(world: World) {
 
 pub(crate) fn one_that_never_gets_ready_leaves_the_old_process(world: World) {
     world.configure(&format!(
-        "image: {APP}\nports: [\"8000\"]\nreadiness:\n  http: {{port: 8000, path: /health}}\n  timeout: 12s\n"
+        "image: {APP}\nports: [\"8000\"]\nreadiness:\n  http: {{port: 8000, path: /health}}\n  timeout: 6s\n"
     ));
     let app = App::of(&world.json(&["up"]));
     let program = "import time\\nprint(\"still waiting\", flush=True)\\ntime.sleep(600)\\n";
     let error = restore_broken(&world, app, program);
     assert!(error.contains("still waiting"), "{error}");
-    assert!(error.contains("within 12 s"), "{error}");
+    assert!(error.contains("within 6 s"), "{error}");
 }
 
 /// A request of the client below: when its connection was opened, and what came of it.
