@@ -201,12 +201,13 @@ impl Bench {
         Ok(())
     }
 
-    /// A chain of one container's captures, flattened as the orchestrator does it.
+    /// A chain of captures, each of a container that was made from the one before, flattened as the
+    /// orchestrator does it.
     async fn depth(&mut self, size: &Size, storage: &Path) -> Result<()> {
         let base = self.base.clone();
         let mut container = self.launch(&base, &Phases::new()).await?;
         let mut first = None;
-        let (mut changed, mut stored) = (0, 0);
+        let (mut changed, mut stored, mut flattened) = (0, 0, 0);
         for step in 1..=size.depth {
             let script = format!("head -c 10000 /dev/urandom > /own-{}", step % 100);
             self.script(&container, &script).await?;
@@ -221,7 +222,9 @@ impl Bench {
                     labels: Labels::new(),
                     base: base.clone(),
                 };
+                let before = disk(storage)?;
                 capture = self.native.flatten(&capture, &request).await?.capture;
+                flattened += disk(storage)?.saturating_sub(before);
             }
             self.native.remove(&container.id).await?;
             container = self.launch(&capture, &Phases::new()).await?;
@@ -235,6 +238,7 @@ impl Bench {
             "stored on the disk for {} captures of 10 000 bytes: {stored} bytes, {changed} changed",
             size.depth
         );
+        println!("and for what was flattened of them: {flattened} bytes");
         self.native.remove(&container.id).await?;
         Ok(())
     }
