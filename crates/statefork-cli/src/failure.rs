@@ -130,6 +130,7 @@ impl Failure {
     fn output(&self) -> &[String] {
         match (self.root(), self.runtime()) {
             (Some(CoreError::NotReady { log, .. }), _) => log,
+            (Some(CoreError::Program { tail, .. }), _) => tail,
             (_, Some(RuntimeError::BuildFailed { tail, .. })) => tail,
             _ => &[],
         }

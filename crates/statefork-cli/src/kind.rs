@@ -190,6 +190,7 @@ fn of_core(error: &CoreError) -> Kind {
         CoreError::Shim(error) => of_shim(error),
         // `root` leaves none of these two.
         CoreError::Operation { .. } | CoreError::Cleanup(_) => Kind::RuntimeFailed,
+        CoreError::Program { .. } => Kind::RuntimeFailed,
     }
 }
 

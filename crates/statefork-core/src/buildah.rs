@@ -1,9 +1,9 @@
 //! `buildah`, which builds images without a daemon. It has no API, so its program is run.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -23,9 +23,6 @@ const TAIL_LINES: usize = 20;
 /// How long it may take to end by itself when it is asked to.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Where an image waits that is moved, unless `TMPDIR` says otherwise: `/tmp` is often in memory.
-const TEMPORARY_FILES: &str = "/var/tmp";
-
 /// The program.
 pub(crate) struct Buildah {
     program: PathBuf,
@@ -43,8 +40,11 @@ impl Buildah {
 
     /// The first program of this name in a folder of `PATH`.
     pub(crate) fn on_path() -> Option<Self> {
-        let path = std::env::var_os("PATH")?;
-        let programs = std::env::split_paths(&path).map(|folder| folder.join(Self::NAME));
+        Self::of_path(&std::env::var_os("PATH")?)
+    }
+
+    fn of_path(path: &OsStr) -> Option<Self> {
+        let programs = std::env::split_paths(path).map(|folder| folder.join(Self::NAME));
         let is_program = |program: &PathBuf| {
             program
                 .metadata()
@@ -82,28 +82,39 @@ impl Buildah {
             build.context.join(&build.dockerfile).into(),
             build.context.clone().into(),
         ]);
-        self.run(&arguments, progress, Some(cancel)).await?;
-        Ok(())
+        match self.run(&arguments, progress, Some(cancel)).await {
+            Ok(_) => Ok(()),
+            Err(CoreError::Program { status, tail, .. }) => {
+                Err(CoreError::Runtime(RuntimeError::BuildFailed {
+                    reason: format!("{} build: {status}", Self::NAME),
+                    tail,
+                }))
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// An image as an archive as `docker save` writes it.
-    pub(crate) async fn export(&self, name: &str, cancel: &Cancel) -> Result<ByteStream> {
-        let failed = |path: PathBuf| {
+    /// An image as an archive as `docker save` writes it. It lies at `path` in between, where
+    /// nothing is after success; after a failure the caller removes what is there.
+    pub(crate) async fn export(
+        &self,
+        name: &str,
+        path: &Path,
+        cancel: &Cancel,
+    ) -> Result<ByteStream> {
+        let failed = |op| {
             move |source| CoreError::Io {
-                op: "make",
-                path,
+                op,
+                path: path.to_owned(),
                 source,
             }
         };
-        let place = std::env::var_os("TMPDIR").filter(|path| !path.is_empty());
-        let place = place.map_or_else(|| TEMPORARY_FILES.into(), PathBuf::from);
-        let folder = tempfile::tempdir_in(&place).map_err(failed(place))?;
-        let path = folder.path().join("image.tar");
         let target = format!("docker-archive:{}:{name}", path.display());
         let arguments = ["push", name, &target].map(OsString::from);
         self.run(&arguments, &mut |_| (), Some(cancel)).await?;
-        // The open file outlives its folder.
-        let file = tokio::fs::File::open(&path).await.map_err(failed(path))?;
+        let file = tokio::fs::File::open(path).await.map_err(failed("open"))?;
+        // The open file outlives its name.
+        std::fs::remove_file(path).map_err(failed("remove"))?;
         Ok(ReaderStream::new(file).boxed())
     }
 
@@ -120,7 +131,7 @@ impl Buildah {
         Ok(())
     }
 
-    /// Runs it to its end. It has a process group of its own, so that it is not hit by a signal
+    /// Runs it to its end; `Program` if that is none of success. It has a process group of its own, so that it is not hit by a signal
     /// that is for us: it is asked to end when we are.
     async fn run(
         &self,
@@ -178,10 +189,11 @@ impl Buildah {
             return Ok(said);
         }
         let verb = arguments.first().map(|verb| verb.to_string_lossy());
-        Err(CoreError::Runtime(RuntimeError::BuildFailed {
-            reason: format!("{} {}: {status}", Self::NAME, verb.unwrap_or_default()),
+        Err(CoreError::Program {
+            command: format!("{} {}", Self::NAME, verb.unwrap_or_default()),
+            status,
             tail: said.tail.into(),
-        }))
+        })
     }
 }
 
@@ -221,3 +233,6 @@ fn lines(
     });
     lines.boxed()
 }
+
+#[cfg(test)]
+mod tests;

@@ -238,6 +238,16 @@ pub enum CoreError {
         #[source]
         source: std::io::Error,
     },
+    /// A program that was run ended with an error.
+    #[error("run {command}: {status}")]
+    Program {
+        /// Its name and what it was to do.
+        command: String,
+        /// How it ended.
+        status: std::process::ExitStatus,
+        /// The last lines of its output, oldest first.
+        tail: Vec<String>,
+    },
     /// The disk that the home lies on is full.
     #[error("write in home {}: its disk is full", home.display())]
     HomeFull {
@@ -433,7 +443,9 @@ impl CoreError {
             | Self::EnvironmentExists { .. }
             | Self::MainBranch
             | Self::SnapshotInUse { .. } => ErrorKind::Conflict,
-            Self::NotReady { .. } | Self::Io { .. } | Self::Store(_) => ErrorKind::Failed,
+            Self::NotReady { .. } | Self::Io { .. } | Self::Program { .. } | Self::Store(_) => {
+                ErrorKind::Failed
+            }
             Self::NoBuilder { .. } => ErrorKind::Unavailable,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Home { .. } | Self::HomeFull { .. } => ErrorKind::Failed,

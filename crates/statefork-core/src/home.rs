@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::StatFs;
-use statefork_runtime::HomeId;
+use statefork_runtime::{HomeId, ObjectId};
 
 use crate::error::{CoreError, Result};
 use crate::store::Store;
@@ -94,6 +94,32 @@ impl Home {
     /// The folder of a branch's shim.
     pub(crate) fn shim_dir(&self, branch: i64) -> PathBuf {
         self.path.join("shims").join(branch.to_string())
+    }
+
+    /// Where the image of a build waits for its import, in a folder that is there.
+    pub(crate) fn build_archive(&self, build: &ObjectId) -> Result<PathBuf> {
+        let folder = self.path.join("builds");
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|source| io("make", &folder, source))?;
+        Ok(self.waiting(build))
+    }
+
+    /// Removes what waits there. Absent is success.
+    pub(crate) fn remove_build_archive(&self, build: &ObjectId) -> Result<()> {
+        let path = self.waiting(build);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(io("remove", &path, source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn waiting(&self, build: &ObjectId) -> PathBuf {
+        self.path.join("builds").join(format!("{build}.tar"))
     }
 }
 

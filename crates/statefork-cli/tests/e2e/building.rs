@@ -1,6 +1,7 @@
 //! `up --build` on a runtime that has no builder.
 
-use std::thread;
+use std::io::Read;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -29,6 +30,18 @@ fn left_at_the_builder(world: &World) -> Vec<String> {
     names.filter(|name| name.contains(&world.name)).collect()
 }
 
+/// Reads what a command says for people until there is `text` in it. What follows is left to read.
+fn until_said(child: &mut Child, text: &str) {
+    let stderr = child.stderr.as_mut().unwrap();
+    let mut said = Vec::new();
+    while !String::from_utf8_lossy(&said).contains(text) {
+        let mut byte = [0];
+        let read = stderr.read(&mut byte).unwrap();
+        assert_eq!(read, 1, "{}", String::from_utf8_lossy(&said));
+        said.extend(byte);
+    }
+}
+
 pub(crate) fn another_runtime_builds(world: World) {
     provide_images(BUILDER);
     context(&world, "COPY greeting /greeting\nCMD [\"sleep\", \"600\"]");
@@ -52,8 +65,8 @@ pub(crate) fn another_runtime_fails_to_build(world: World) {
 pub(crate) fn a_build_by_another_runtime_is_undone(world: World) {
     provide_images(BUILDER);
     context(&world, "RUN sleep 30");
-    let child = world.spawn(&["up", "--build", "context"]);
-    thread::sleep(Duration::from_secs(2));
+    let mut child = world.spawn(&["-v", "up", "--build", "context"]);
+    until_said(&mut child, "sleep 30");
     let begun = Instant::now();
     signal(&child, Signal::INT);
     let ended = ended(child);

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
 use statefork_runtime::{
-    BuildRequest, Capabilities, ErrorKind, Found, ImageId, ObjectId, ObjectType, Runtime,
-    RuntimeError,
+    BuildRequest, ByteStream, Capabilities, ImageId, ObjectId, ObjectType, Runtime,
 };
 
 use super::{Environment, short};
@@ -88,9 +88,14 @@ impl Environment {
             context: build_context::stream(&build.context, &build.dockerfile)?,
             dockerfile: build.dockerfile.clone(),
             args: build.args.clone(),
-            name: self.image_name(&format!("build-{}", short(object))),
+            name: self.build_name(object),
             labels: self.owner(object).labels(ObjectType::Build),
         })
+    }
+
+    /// The name of the image that a build makes, for every builder the same.
+    pub(super) fn build_name(&self, object: &ObjectId) -> String {
+        self.image_name(&format!("build-{}", short(object)))
     }
 
     async fn build_by(&self, builder: &dyn Runtime, request: BuildRequest) -> Result<ImageId> {
@@ -98,8 +103,7 @@ impl Environment {
         Ok(builder.build_image(request, &mut progress).await?)
     }
 
-    /// Builds with another runtime and moves the image here. Whatever comes of it, the other has
-    /// no image of ours afterwards.
+    /// Builds with another runtime and takes the image over.
     async fn build_elsewhere(
         &self,
         builder: &dyn Runtime,
@@ -108,20 +112,14 @@ impl Environment {
     ) -> Result<ImageId> {
         let request = self.build_request(build, object)?;
         let name = request.name.clone();
-        let moved = async {
+        let exporting = async {
             self.build_by(builder, request).await?;
             let archive = builder.export_image(&name).await?;
-            self.runtime
-                .import_image(archive)
-                .await
-                .map_err(CoreError::from)
+            Ok::<_, CoreError>(archive)
         };
-        let moved = self.options.cancel.or(moved).await;
-        let removed = builder.remove_image(&name).await.map_err(CoreError::from);
-        match moved {
-            Ok(id) => removed.map(|()| id),
-            Err(error) => Err(error.and_then(removed)),
-        }
+        let exported = self.options.cancel.or(exporting).await;
+        let removing = async { Ok(builder.remove_image(&name).await?) };
+        self.take_over(exported, removing).await
     }
 
     async fn build_by_program(
@@ -130,77 +128,54 @@ impl Environment {
         build: &Build,
         object: &ObjectId,
     ) -> Result<ImageId> {
-        let name = self.image_name(&format!("build-{}", short(object)));
+        let name = self.build_name(object);
         let labels = self.owner(object).labels(ObjectType::Build);
         let mut progress = |line: &str| self.observer().build_output(line);
         let cancel = &self.options.cancel;
-        let moved = async {
+        let exporting = async {
             buildah
                 .build(build, &name, &labels, &mut progress, cancel)
                 .await?;
-            let archive = buildah.export(&name, cancel).await?;
-            let importing = self.runtime.import_image(archive);
-            cancel.or(importing).await
+            let archive = self.home.build_archive(object)?;
+            buildah.export(&name, &archive, cancel).await
         };
-        let moved = moved.await;
-        let removed = buildah.remove(&name).await;
-        match moved {
+        let exported = exporting.await;
+        let removing = async {
+            let removed = buildah.remove(&name).await;
+            removed.and(self.home.remove_build_archive(object))
+        };
+        self.take_over(exported, removing).await
+    }
+
+    /// Imports what a builder has made. Whatever comes of it, the builder has no image of ours
+    /// afterwards.
+    async fn take_over(
+        &self,
+        exported: Result<ByteStream>,
+        removing: impl Future<Output = Result<()>>,
+    ) -> Result<ImageId> {
+        let taken = match exported {
+            Ok(archive) => self.import_to_the_end(archive).await,
+            Err(error) => Err(error),
+        };
+        let removed = removing.await;
+        match taken {
             Ok(id) => removed.map(|()| id),
             Err(error) => Err(error.and_then(removed)),
         }
     }
 
-    /// Removes what builders still have of these builds, whose command died. What one has that does
-    /// not answer stays there.
-    pub(super) async fn remove_builds(&self, objects: &[(ObjectType, ObjectId)]) -> Result<()> {
-        let builds = objects
-            .iter()
-            .filter(|(kind, _)| *kind == ObjectType::Build);
-        let builds: Vec<&ObjectId> = builds.map(|(_, object)| object).collect();
-        if builds.is_empty() || self.options.builders.is_empty() {
-            return Ok(());
-        }
-        let own = self.image_name("");
-        for builder in &self.options.builders {
-            let found = async {
-                let runtime = (builder.open)()?;
-                let found = runtime.find(self.home.id()).await?;
-                Ok::<_, RuntimeError>((runtime, found))
-            };
-            let (runtime, found) = match found.await {
-                Ok(found) => found,
-                Err(error) if is_absent(&error) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            for found in found {
-                if let Found::Image {
-                    name,
-                    kind,
-                    object: Some(object),
-                } = found
-                    && kind == Some(ObjectType::Build)
-                    && builds.contains(&&object)
-                    && name.starts_with(&own)
-                {
-                    runtime.remove_image(&name).await?;
-                }
-            }
-        }
-        if let Some(buildah) = Buildah::on_path() {
-            for object in builds {
-                buildah
-                    .remove(&self.image_name(&format!("build-{}", short(object))))
-                    .await?;
-            }
-        }
-        Ok(())
+    /// Imports an archive and waits for the end even if somebody interrupts: a runtime may go on
+    /// with an import that nobody waits for, and nobody would know of the image. What is left of
+    /// the archive is not read any more then.
+    async fn import_to_the_end(&self, archive: ByteStream) -> Result<ImageId> {
+        let cancel = self.options.cancel.clone();
+        let archive = archive.map(move |piece| {
+            cancel.check().map_err(std::io::Error::other)?;
+            piece
+        });
+        let imported = self.runtime.import_image(archive.boxed()).await;
+        self.options.cancel.check()?;
+        Ok(imported?)
     }
-}
-
-/// Whether an error says that there is no such runtime here for us.
-fn is_absent(error: &RuntimeError) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Unreachable | ErrorKind::PermissionDenied
-    )
 }

@@ -148,7 +148,10 @@ impl Environment {
             self.runtime.remove_capture(&capture).await?;
         }
         self.remove_objects(&others).await?;
-        let others: Vec<_> = others.iter().map(|(_, object)| object).collect();
+        let left = self.left_builds()?;
+        self.remove_left_builds(&left).await?;
+        let others = others.iter().map(|(_, object)| object);
+        let others: Vec<_> = others.filter(|object| !left.contains(object)).collect();
         self.store().forget_objects(&others)?;
         for branch in self.store().branches(record.number)? {
             self.forget_shim(&branch).await?;
@@ -195,7 +198,6 @@ impl Environment {
                 self.runtime.remove_image(name).await?;
             }
         }
-        self.remove_builds(objects).await?;
         // What a daemon was still making when its caller died may come yet.
         let was_found = |wanted: &ObjectId| {
             found.iter().any(|found| match found {
@@ -206,6 +208,10 @@ impl Environment {
         };
         let (mut gone, mut awaited) = (Vec::new(), Vec::new());
         for (kind, object) in objects {
+            // Of these another runtime may have something: see `left_builds.rs`.
+            if *kind == ObjectType::Build && !self.options.builders.is_empty() {
+                continue;
+            }
             let is_made = matches!(kind, ObjectType::Capture | ObjectType::Container);
             match is_made && !was_found(object) {
                 true => awaited.push(object),

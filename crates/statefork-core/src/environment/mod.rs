@@ -10,6 +10,7 @@ mod down;
 mod flatten;
 mod handover;
 mod inside;
+mod left_builds;
 mod lifecycle;
 mod read;
 mod recover;

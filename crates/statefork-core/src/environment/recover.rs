@@ -248,6 +248,7 @@ impl Environment {
         }
         let objects = self.store().objects(&self.name, self.runtime.name())?;
         self.remove_objects(&objects).await?;
+        self.remove_left_builds(&builds_of(&objects)).await?;
         self.store().remove_environment(record.number)?;
         dead.iter()
             .try_for_each(|operation| self.close(operation, Outcome::Undone))
@@ -257,6 +258,8 @@ impl Environment {
     async fn undo_all(&self, dead: &[Dead]) -> Result<()> {
         for operation in dead {
             self.remove_objects(&operation.objects).await?;
+            self.remove_left_builds(&builds_of(&operation.objects))
+                .await?;
             let outcome = match operation.kind {
                 // Of a purge nothing stays.
                 OperationKind::Down => Outcome::Recovered,
@@ -328,4 +331,12 @@ impl Environment {
         }
         Ok(())
     }
+}
+
+/// The builds among some objects.
+fn builds_of(objects: &[(ObjectType, ObjectId)]) -> Vec<ObjectId> {
+    let builds = objects
+        .iter()
+        .filter(|(kind, _)| *kind == ObjectType::Build);
+    builds.map(|(_, object)| object.clone()).collect()
 }

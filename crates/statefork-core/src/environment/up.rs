@@ -123,6 +123,7 @@ impl Environment {
             ports: requested.ports.clone(),
             readiness: readiness(requested),
         };
+        self.remove_left_builds(&self.left_builds()?).await?;
         let [build, prepared, container] = &[new_object(), new_object(), new_object()];
         let mut objects = vec![
             (ObjectType::Prepared, prepared.clone()),
@@ -152,7 +153,15 @@ impl Environment {
         };
         let outcome = match outcome.await {
             Ok(report) => Ok(report),
-            Err(error) => Err(error.and_then(self.remove_objects(&objects).await)),
+            Err(error) => {
+                let removed = self.remove_objects(&objects).await;
+                // One whose builder could not be cleaned up is the next command's matter.
+                let forgotten = match error.leaves_undone() {
+                    true => Ok(()),
+                    false => self.store().forget_objects(&[build]),
+                };
+                Err(error.and_then(removed.and(forgotten)))
+            }
         };
         let (report, timing) = recorder.finish(outcome)?;
         Ok(UpReport {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction};
-use statefork_runtime::{Capabilities, PortMapping};
+use statefork_runtime::{Capabilities, ObjectType, PortMapping};
 
 use super::{NewSnapshot, Store, from_json, to_json};
 use crate::error::Result;
@@ -107,13 +107,16 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets an environment with its snapshots, branches and objects; its log stays.
+    /// Forgets an environment with its snapshots, branches and objects; its log stays, and so do
+    /// builds of operations that were not done, on which a builder may be at work still.
     pub(crate) fn remove_environment(&self, number: i64) -> Result<()> {
         self.write(|transaction| {
             transaction.execute(
                 "DELETE FROM objects WHERE (environment, runtime) IN
-                 (SELECT name, runtime FROM environments WHERE number = ?1)",
-                [number],
+                 (SELECT name, runtime FROM environments WHERE number = ?1)
+                 AND NOT (kind = ?2 AND operation IN
+                 (SELECT seq FROM operations WHERE outcome NOT IN ('done', 'recovered')))",
+                (number, ObjectType::Build.as_str()),
             )?;
             transaction.execute("DELETE FROM tags WHERE environment = ?1", [number])?;
             transaction.execute("DELETE FROM branches WHERE environment = ?1", [number])?;

@@ -7,17 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use statefork_conformance::{FakeRuntime, FaultyRuntime};
-use statefork_runtime::{ContainerState, ImageConfig, Mount, MountSource};
+use statefork_runtime::{
+    ContainerState, ImageConfig, Mount, MountSource, ObjectType, RuntimeError,
+};
 
 use super::{IMAGE, Told, app, run};
 use crate::config::{Check, Readiness};
 use crate::environment::{
-    Cancel, DownRequest, Environment, Options, RestoreRequest, SnapshotReport, SnapshotRequest,
-    UpRequest,
+    Begun, Builder, Cancel, DownRequest, Environment, Options, RestoreRequest, SnapshotReport,
+    SnapshotRequest, UpRequest, new_object,
 };
 use crate::error::Result;
 use crate::home::Home;
-use crate::model::Outcome;
+use crate::model::{OperationKind, Outcome};
+use crate::operation::Recorder;
 use crate::process::ProcessIdentity;
 
 /// Longer than any operation on the fake takes.
@@ -389,4 +392,40 @@ async fn a_first_up_that_dies_leaves_no_environment() {
             assert_eq!(bed.fake.images().len(), 2, "call {calls}, done: {done}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_builder_that_fails_is_told_of_and_hinders_nothing() {
+    let mut bed = Bed::new();
+    bed.environment.options.builders = vec![Builder {
+        name: "other",
+        open: Arc::new(|| {
+            Err(RuntimeError::TimedOut {
+                op: "get an answer",
+                after: PATIENCE,
+            })
+        }),
+    }];
+    let build = new_object();
+    let objects = [(ObjectType::Build, build.clone())];
+    let environment = &bed.environment;
+    let intent = environment.intent(OperationKind::Up, Begun::now(), Some("main"), &objects);
+    drop(Recorder::begin(environment.store(), &intent).unwrap());
+    let archive = environment.home.build_archive(&build).unwrap();
+    std::fs::write(&archive, "half").unwrap();
+    bed.bury();
+    bed.up().await;
+    bed.check().await;
+    let name = bed.environment.build_name(&build);
+    let said = bed.told.0.lock().unwrap().join("\n");
+    assert!(said.contains("other") && said.contains(&name), "{said}");
+    assert!(!archive.exists());
+    // The builder may be at it still: it is looked for again.
+    assert_eq!(
+        bed.environment.left_builds().unwrap(),
+        std::slice::from_ref(&build)
+    );
+    bed.purge().await;
+    bed.check_empty("after the purge");
+    assert_eq!(bed.environment.left_builds().unwrap(), [build]);
 }
