@@ -13,7 +13,7 @@ use statefork_runtime::{
     ObjectKind, PortMapping, Protocol, Result, RuntimeError, TmpfsOptions,
 };
 
-use crate::{DockerRuntime, describe, names, obstacles, spec};
+use crate::{DockerRuntime, describe, names, obstacles};
 
 /// Where the kernel says the machine's name (proc(5)).
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
@@ -118,7 +118,7 @@ fn settings(made: &Made<'_>, network: Network) -> ContainerSpec {
             .security_opt
             .iter()
             .flatten()
-            .find_map(|option| spec::no_new_privileges(option)),
+            .find_map(|option| statefork_runtime::no_new_privileges(option)),
         network,
     }
 }
@@ -170,7 +170,10 @@ fn tmpfs(made: &Made<'_>) -> impl Iterator<Item = Mount> {
         let size = mount.tmpfs_options.as_ref().and_then(|o| o.size_bytes);
         Some(Mount {
             source: MountSource::Tmpfs {
-                size: size.and_then(|size| u64::try_from(size).ok()),
+                // 0 is no limit.
+                size: size
+                    .and_then(|size| u64::try_from(size).ok())
+                    .filter(|size| *size > 0),
             },
             target: mount.target.clone()?.into(),
             read_only: mount.read_only == Some(true),

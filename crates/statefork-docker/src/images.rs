@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use statefork_runtime::{
     BuildRequest, ByteStream, Image, ImageId, Images, ObjectKind, PrepareRequest, Result,
-    RuntimeError,
+    RuntimeError, named_images,
 };
 use tokio::sync::mpsc;
 
@@ -45,9 +45,7 @@ impl Images for DockerRuntime {
             .buffer_unordered(LOOKS_AT_ONCE)
             .try_collect::<Vec<_>>();
         let images = described.await?.into_iter().flatten().map(describe::image);
-        let mut images: Vec<Image> = images.filter(|image| !image.names.is_empty()).collect();
-        images.sort_by(|a, b| a.names.cmp(&b.names));
-        Ok(images)
+        Ok(named_images(images))
     }
 
     async fn build_image(

@@ -9,7 +9,7 @@ use bollard::models::{
 use statefork_runtime::Network;
 
 use crate::adopt::{self, Made};
-use crate::{describe, spec};
+use crate::describe;
 
 /// The daemon's own size of `/dev/shm`, in bytes.
 const SHM_SIZE: i64 = 64 << 20;
@@ -104,7 +104,8 @@ fn rights(made: &Made<'_>, obstacles: &mut Obstacles) {
     let unlabelled = privileged || of_host(&host.pid_mode) || of_host(&host.ipc_mode);
     let options = list(&host.security_opt);
     let options = options.filter(|option| {
-        !(unlabelled && *option == "label=disable") && spec::no_new_privileges(option).is_none()
+        !(unlabelled && *option == "label=disable")
+            && statefork_runtime::no_new_privileges(option).is_none()
     });
     obstacles.each(options, |option| {
         format!("security option {option} (--security-opt)")

@@ -7,25 +7,14 @@ use bollard::models::{
     ContainerCreateBody, HostConfig, Mount as ApiMount, MountTmpfsOptions, MountType, PortBinding,
 };
 use statefork_runtime::{
-    ContainerSpec, EnvVar, LaunchRequest, Limits, Mount, MountSource, Network, Protocol, Result,
-    RuntimeError,
+    ContainerSpec, EnvVar, LaunchRequest, Limits, Mount, MountSource, NO_NEW_PRIVILEGES, Network,
+    Protocol, Result, RuntimeError,
 };
 
 use crate::names;
 
 /// Networks that the daemon has by itself.
 const RESERVED: [&str; 4] = ["default", "bridge", "none", "host"];
-
-/// The security option that is a setting of the contract.
-const NO_NEW_PRIVILEGES: &str = "no-new-privileges";
-
-/// Whether a security option says that no process gets more rights; `None` for any other option.
-pub(crate) fn no_new_privileges(option: &str) -> Option<bool> {
-    match option.strip_prefix(NO_NEW_PRIVILEGES)? {
-        "" => Some(true),
-        value => value.strip_prefix(['=', ':'])?.parse().ok(),
-    }
-}
 
 /// The create request for a container of `image`. What only the daemon can judge (does the bind
 /// source exist, are there so many processors) is left to it.

@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use statefork_runtime::{
     Adoption, ContainerId, ContainerSpec, EnvVar, ImageConfig, Images, Limits, Mount, MountSource,
-    Network, ObjectKind, PortMapping, Protocol, Result, RuntimeError, TmpfsOptions,
+    NO_NEW_PRIVILEGES, Network, ObjectKind, PortMapping, Protocol, Result, RuntimeError,
+    TmpfsOptions,
 };
 
 use crate::PodmanRuntime;
@@ -32,8 +33,6 @@ pub(crate) const SHORT_ID: usize = 12;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where the service notes that an init process was asked for.
 const INIT_ANNOTATION: &str = "io.podman.annotations.init";
-/// How the service tells that no process gets more rights.
-pub(crate) const NO_NEW_PRIVILEGES: &str = "no-new-privileges";
 /// What Podman starts first where an init process was asked for.
 const INIT: [&str; 2] = ["/dev/init", "/run/podman-init"];
 /// The most of a user database that is read, in bytes.

@@ -8,7 +8,7 @@ use podman_api::models::ImageData;
 use podman_api::opts::{ImageListOpts, ImageTagOpts};
 use statefork_runtime::{
     BuildRequest, ByteStream, EnvVar, Image, ImageConfig, ImageId, Images, ObjectKind,
-    PrepareRequest, Result, RuntimeError,
+    PrepareRequest, Result, RuntimeError, named_images,
 };
 
 use crate::PodmanRuntime;
@@ -48,12 +48,8 @@ impl Images for PodmanRuntime {
             .map(|id| async move { self.inspect_image(&id).await })
             .buffer_unordered(LOOKS_AT_ONCE)
             .try_collect::<Vec<_>>();
-        let images = described.await?.into_iter().flatten();
-        let mut images: Vec<Image> = images.filter(|image| !image.names.is_empty()).collect();
-        images.sort_by(|a, b| a.names.cmp(&b.names));
         // One with several names may be listed several times.
-        images.dedup_by(|a, b| a.id == b.id);
-        Ok(images)
+        Ok(named_images(described.await?.into_iter().flatten()))
     }
 
     async fn build_image(

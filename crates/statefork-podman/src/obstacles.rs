@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use podman_api::models::PosixRlimit;
 use serde_json::Value;
-use statefork_runtime::{Labels, Network};
+use statefork_runtime::{Labels, NO_NEW_PRIVILEGES, Network};
 
-use crate::adopt::{DEFAULT_NETWORK, NO_NEW_PRIVILEGES, SHORT_ID, tmpfs_options};
+use crate::adopt::{DEFAULT_NETWORK, SHORT_ID, tmpfs_options};
 use crate::made::{ImageDefaults, Info, Made};
 
 /// Podman's own size of `/dev/shm`, in bytes.

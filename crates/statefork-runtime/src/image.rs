@@ -50,6 +50,15 @@ pub struct Image {
     pub layers: u32,
 }
 
+/// Those of some images that have a name, each once, as [`Images::list_images`] gives them.
+pub fn named_images(images: impl IntoIterator<Item = Image>) -> Vec<Image> {
+    let named = images.into_iter().filter(|image| !image.names.is_empty());
+    let mut named: Vec<Image> = named.collect();
+    named.sort_by(|a, b| a.names.cmp(&b.names));
+    named.dedup_by(|a, b| a.id == b.id);
+    named
+}
+
 /// What to build.
 pub struct BuildRequest {
     /// The build context, a tar stream.

@@ -58,6 +58,7 @@ mod phase;
 mod port;
 pub mod probe;
 mod runtime;
+mod security;
 mod spec;
 mod tmpfs;
 
@@ -76,7 +77,9 @@ pub use exec::{
     Exec, ExecControl, ExecExit, ExecRequest, Output, OutputStream, Stream, TerminalSize,
 };
 pub use id::{ContainerId, HomeId, ImageId, ObjectId};
-pub use image::{BuildRequest, ByteStream, Image, ImageConfig, Images, PrepareRequest};
+pub use image::{
+    BuildRequest, ByteStream, Image, ImageConfig, Images, PrepareRequest, named_images,
+};
 pub use labels::{
     LABEL_ENVIRONMENT, LABEL_HOME, LABEL_OBJECT, LABEL_TYPE, Labels, ObjectType, Owner,
 };
@@ -84,6 +87,7 @@ pub use path::{container_entry, container_path};
 pub use phase::{Phase, Phases};
 pub use port::{PortMapping, PortParseError, PortParseReason};
 pub use runtime::{Found, Runtime, RuntimeIdentity, RuntimeOptions};
+pub use security::{NO_NEW_PRIVILEGES, no_new_privileges};
 pub use spec::{
     ContainerPort, ContainerSpec, EnvVar, Limits, Mount, MountSource, Network, Protocol,
 };

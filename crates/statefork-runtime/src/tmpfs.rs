@@ -21,7 +21,8 @@ impl TmpfsOptions {
         let mut read = Self::default();
         for option in text.split(',').map(str::trim) {
             match option.strip_prefix("size=").map(bytes) {
-                Some(Some(size)) => read.size = Some(size),
+                // 0 is no limit.
+                Some(Some(size)) => read.size = Some(size).filter(|size| *size > 0),
                 _ if option == "ro" => read.read_only = true,
                 _ if USUAL.contains(&option) || usual.contains(&option) => {}
                 _ => read.others.push(option.to_owned()),
@@ -32,16 +33,15 @@ impl TmpfsOptions {
 }
 
 /// Bytes from a number with `k`, `m` or `g` behind it, or nothing. `None` for anything else, a share
-/// of the machine's memory among it, and for 0, which is no limit.
+/// of the machine's memory among it.
 fn bytes(text: &str) -> Option<u64> {
-    let (number, shift) = match text.to_ascii_lowercase() {
-        text if text.ends_with('k') => (text, 10),
-        text if text.ends_with('m') => (text, 20),
-        text if text.ends_with('g') => (text, 30),
-        text => (text, 0),
-    };
-    let number: u64 = number.trim_end_matches(['k', 'm', 'g']).parse().ok()?;
-    number.checked_mul(1 << shift).filter(|bytes| *bytes > 0)
+    let text = text.to_ascii_lowercase();
+    let suffixes = [('k', 10), ('m', 20), ('g', 30)];
+    let suffixed = suffixes
+        .iter()
+        .find_map(|(suffix, shift)| Some((text.strip_suffix(*suffix)?, *shift)));
+    let (number, shift) = suffixed.unwrap_or((&text, 0));
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 #[cfg(test)]
@@ -54,6 +54,9 @@ mod tests {
         assert_eq!(of(""), TmpfsOptions::default());
         assert_eq!(of("rw,noexec,size=64m").size, Some(64 << 20));
         assert_eq!(of("size=1024,ro").size, Some(1024));
+        assert_eq!(of("size=1G").size, Some(1 << 30));
+        assert_eq!(of("size=64m,size=0"), TmpfsOptions::default());
+        assert_eq!(of("size=64kmg").others, ["size=64kmg"]);
         assert!(of("size=1024,ro").read_only);
         let other = of("size=50%,exec,uid=1000");
         assert_eq!(other.size, None);

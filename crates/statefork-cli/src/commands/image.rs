@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use futures_util::StreamExt;
 use serde::Serialize;
 use statefork_core::{CoreError, is_own_image};
-use statefork_runtime::{Image as RuntimeImage, ObjectKind, RuntimeError};
+use statefork_runtime::{Image as RuntimeImage, ObjectKind, RuntimeError, named_images};
 use tokio_util::io::ReaderStream;
 
 use crate::call::Call;
@@ -182,9 +182,7 @@ fn without_own(mut images: Vec<RuntimeImage>) -> Vec<RuntimeImage> {
     for image in &mut images {
         image.names.retain(|name| !is_own_image(name));
     }
-    images.retain(|image| !image.names.is_empty());
-    images.sort_by(|a, b| a.names.cmp(&b.names));
-    images
+    named_images(images)
 }
 
 fn listed(image: &RuntimeImage) -> ListedDocument<'_> {

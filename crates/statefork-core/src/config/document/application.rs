@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use statefork_runtime::{Mount, MountKind, MountSource, PortMapping};
+use statefork_runtime::{Mount, PortMapping};
 
 use super::Document;
 use crate::config::node::{Fault, Value};
 use crate::config::read::{Field, Section};
 use crate::config::value::{
-    check_command, parse_command, parse_cpus, parse_hostname, parse_image, parse_mount,
-    parse_mount_source, parse_mount_target, parse_mount_type, parse_network, parse_size,
-    parse_user, parse_workdir,
+    SourceFault, check_command, parse_command, parse_cpus, parse_hostname, parse_image,
+    parse_mount, parse_mount_target, parse_mount_type, parse_network, parse_size, parse_user,
+    parse_workdir, source_of,
 };
 use crate::config::{Build, Config, ValueKind};
 
@@ -157,21 +157,28 @@ fn mounts(document: &Document<'_>, field: &Field<'_>) -> Result<Vec<Mount>, Faul
 
 fn mount_of_map(document: &Document<'_>, item: &Field<'_>) -> Result<Mount, Fault> {
     let section = item.section(&["type", "source", "target", "read_only", "size"])?;
-    let is_memory = match section.get("type") {
-        Some(field) => field.parse(parse_mount_type)? == MountKind::Tmpfs,
-        None => false,
-    };
-    let source = match (is_memory, section.get("source"), section.get("size")) {
-        (false, _, Some(size)) => return Err(size.needs("a mount of type tmpfs beside it")),
-        (true, Some(source), _) => return Err(source.needs("no source for a tmpfs")),
-        (true, None, size) => MountSource::Tmpfs {
-            size: size.map(|size| size.parse_word(parse_size)).transpose()?,
-        },
-        (false, _, None) => {
-            let source = section.need("source", "a source, a path or the name of a volume")?;
-            source.parse(|text| parse_mount_source(text, document.folder()))?
+    let kind = section.get("type");
+    let kind = kind
+        .map(|field| field.parse(parse_mount_type))
+        .transpose()?;
+    let (source, size) = (section.get("source"), section.get("size"));
+    let text = source.as_ref().map(Field::text).transpose()?;
+    let bytes = size.as_ref().map(|field| field.parse_word(parse_size));
+    let found = source_of(kind, text, bytes.transpose()?, document.folder());
+    let source = found.map_err(|fault| {
+        let concerned = match fault {
+            SourceFault::SizeOfOther => &size,
+            _ => &source,
+        };
+        match concerned {
+            Some(field) => field.not(
+                fault.reason(),
+                field.word().unwrap_or_default(),
+                ValueKind::Mount,
+            ),
+            None => section.lacks("a source, a path or the name of a volume"),
         }
-    };
+    })?;
     let target = section.need("target", "a target, a path in the container")?;
     Ok(Mount {
         source,

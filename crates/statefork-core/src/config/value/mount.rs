@@ -33,12 +33,12 @@ pub fn parse_mount(text: &str, folder: &Path) -> Result<Mount, ValueError> {
 /// any of the names that Docker has for them.
 fn parse_pairs(text: &str, folder: &Path) -> Result<Mount, ValueError> {
     let fail = |reason: &str| ValueError::new(ValueKind::Mount, text, reason);
-    let (mut kind, mut source, mut target, mut size) = (MountKind::Volume, None, None, None);
+    let (mut kind, mut source, mut target, mut size) = (None, None, None, None);
     let mut read_only = false;
     for pair in text.split(',') {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         match key {
-            "type" => kind = parse_mount_type(value).map_err(|error| fail(error.reason()))?,
+            "type" => kind = Some(parse_mount_type(value).map_err(|error| fail(error.reason()))?),
             "source" | "src" => source = Some(value),
             "target" | "destination" | "dst" => target = Some(value),
             "readonly" | "ro" => {
@@ -58,28 +58,69 @@ fn parse_pairs(text: &str, folder: &Path) -> Result<Mount, ValueError> {
             }
         }
     }
-    let source = match (kind, source, size) {
-        (MountKind::Tmpfs, None, size) => MountSource::Tmpfs { size },
-        (MountKind::Tmpfs, Some(_), _) => return Err(fail("a tmpfs has no source")),
-        (_, _, Some(_)) => return Err(fail("only a tmpfs has a size")),
-        (_, None, None) => return Err(fail("a source is needed")),
-        (kind, Some(source), None) => {
-            let read = parse_mount_source(source, folder).map_err(|error| fail(error.reason()))?;
-            let is_bind = matches!(read, MountSource::Bind(_));
-            if is_bind != (kind == MountKind::Bind) {
-                return Err(fail(
-                    "the source of a bind is a path, with a slash, that of a volume a name",
-                ));
-            }
-            read
-        }
-    };
+    let source = source_of(kind, source, size, folder).map_err(|fault| fail(fault.reason()))?;
     let target = target.ok_or_else(|| fail("a target is needed"))?;
     Ok(Mount {
         source,
         target: parse_mount_target(target).map_err(|error| fail(error.reason()))?,
         read_only,
     })
+}
+
+/// What is wrong with the parts of a mount together.
+pub(in crate::config) enum SourceFault {
+    /// There is none, and it is needed.
+    Missing,
+    /// There is one, and memory has none.
+    OfMemory,
+    /// There is a size, and it is no memory.
+    SizeOfOther,
+    /// It is that of another kind of mount.
+    OfOtherKind,
+    /// It cannot be read.
+    Unreadable(ValueError),
+}
+
+impl SourceFault {
+    /// The reason, for people.
+    pub(in crate::config) fn reason(&self) -> &str {
+        match self {
+            Self::Missing => "a source is needed",
+            Self::OfMemory => "a tmpfs has no source",
+            Self::SizeOfOther => "only a tmpfs has a size",
+            Self::OfOtherKind => {
+                "the source of a bind is a path, with a slash, that of a volume a name"
+            }
+            Self::Unreadable(error) => error.reason(),
+        }
+    }
+}
+
+/// Where a mount's files come from, by its parts. Without a kind the source says which of bind and
+/// volume it is.
+pub(in crate::config) fn source_of(
+    kind: Option<MountKind>,
+    source: Option<&str>,
+    size: Option<u64>,
+    folder: &Path,
+) -> Result<MountSource, SourceFault> {
+    let text = match (kind, source, size) {
+        (Some(MountKind::Tmpfs), None, size) => return Ok(MountSource::Tmpfs { size }),
+        (Some(MountKind::Tmpfs), Some(_), _) => return Err(SourceFault::OfMemory),
+        (_, _, Some(_)) => return Err(SourceFault::SizeOfOther),
+        (_, None, None) => return Err(SourceFault::Missing),
+        (_, Some(text), None) => text,
+    };
+    let source = parse_mount_source(text, folder).map_err(SourceFault::Unreadable)?;
+    let is_as_said = match kind {
+        Some(MountKind::Bind) => matches!(source, MountSource::Bind(_)),
+        Some(MountKind::Volume) => matches!(source, MountSource::Volume(_)),
+        Some(MountKind::Tmpfs) | None => true,
+    };
+    match is_as_said {
+        true => Ok(source),
+        false => Err(SourceFault::OfOtherKind),
+    }
 }
 
 /// Reads `bind`, `volume` or `tmpfs`.
@@ -229,6 +270,15 @@ mod tests {
         for (text, reason) in [
             ("type=tmpfs,source=x,target=/a", "a tmpfs has no source"),
             ("type=tmpfs", "a target is needed"),
+            ("type=bind,target=/a", "a source is needed"),
+            (
+                "type=bind,source=x,target=/a",
+                "the source of a bind is a path, with a slash, that of a volume a name",
+            ),
+            (
+                "type=volume,source=/x,target=/a",
+                "the source of a bind is a path, with a slash, that of a volume a name",
+            ),
             (
                 "type=volume,source=x,target=/a,size=1m",
                 "only a tmpfs has a size",
