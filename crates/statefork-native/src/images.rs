@@ -64,7 +64,7 @@ impl Images for NativeRuntime {
     async fn export_image(&self, _name: &str) -> Result<ByteStream> {
         Err(RuntimeError::Unsupported {
             op: "export an image",
-            reason: "native builds none, and has those that it was given".into(),
+            reason: "native exports none; what gave it the image still can (`docker save`, `podman save`)".into(),
         })
     }
 

@@ -175,7 +175,8 @@ pub trait Containers: Send + Sync {
     ///
     /// What lies on a bind mount or a volume is taken from there, if `path` is on it or the
     /// container is up; a mount below `path` may be an empty folder if it is not. What the
-    /// container sees on a mount in memory (tmpfs), in `/proc`, `/sys` and `/dev` may be missing.
+    /// container sees on a mount in memory (tmpfs), in `/proc`, `/sys` and `/dev` may be missing,
+    /// or is refused with `WrongState` while the container is not up.
     ///
     /// The stream is not one instant of a container that runs, and ends with an error where the
     /// connection breaks. Errors: `NotFound`; `Invalid` naming the path if there is nothing, if it
@@ -190,7 +191,8 @@ pub trait Containers: Send + Sync {
     /// and is never replaced by something that is no folder. No entry gets out of `folder`.
     ///
     /// What lies on a bind mount or a volume is written there; a mount in memory (tmpfs) may be
-    /// written beneath, so that the container does not see it.
+    /// written beneath, so that the container does not see it, or is refused with `WrongState`
+    /// while the container is not up.
     ///
     /// After an error, entries before the one that failed may have been unpacked. Errors:
     /// `NotFound`; `Invalid` naming the path if it does not exist or is no folder, lies on a

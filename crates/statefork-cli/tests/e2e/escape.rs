@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::process::{Child, Command};
 
-use crate::world::World;
+use crate::world::{APP, World};
 
 /// Makes the attempts that need no second party. It runs in target-app's image, which has Python.
 const PROGRAM: &str = include_str!("escape/attempts.py");
@@ -60,6 +60,32 @@ fn refuses(world: &World, attempt: &str) {
     let is_refused = answers.values().all(|answer| is_refusal(answer));
     let may = LET_THROUGH.contains(&(world.runtime, attempt));
     assert!(is_refused || may, "{attempt}: {answers:#?}");
+}
+
+/// A process 1 above opens nothing.
+pub(crate) fn all_below_a_process_1(world: World) {
+    world.ok(&["up", APP, "-p", "8000", "--init"]);
+    for attempt in ATTEMPTS {
+        refuses(&world, attempt);
+    }
+}
+
+/// Where programs may get more rights, that is all that opens.
+pub(crate) fn all_where_rights_may_grow(world: World) {
+    let option = "no-new-privileges=false";
+    world.ok(&["up", APP, "-p", "8000", "--security-opt", option]);
+    for attempt in ATTEMPTS {
+        match attempt {
+            "setuid" => {
+                let answers = make(&world, attempt);
+                assert!(
+                    answers.values().all(|answer| answer == "done"),
+                    "{answers:#?}"
+                );
+            }
+            _ => refuses(&world, attempt),
+        }
+    }
 }
 
 /// All attempts on a daemon and on native; prints what they were answered, and compares.

@@ -86,7 +86,7 @@ cases! { @ native
     building: another_runtime_builds, another_runtime_fails_to_build,
         a_build_by_another_runtime_is_undone, nothing_there_builds;
     mounts: a_shared_mount_is_named_and_not_rolled_back,
-        memory_is_named_and_empty_after_a_restore;
+        memory_is_named_and_empty_after_a_restore, memory_runs_nothing_and_is_there_while_it_runs;
     restore: one_that_crashes_leaves_the_old_process, one_that_never_gets_ready_leaves_the_old_process,
         ten_in_a_row_refuse_no_connection, the_address_stays_when_the_shim_is_killed;
     errors: names_that_nothing_has, an_image_that_is_missing, an_application_that_exits_at_once,
@@ -103,7 +103,7 @@ cases! { @ native
     full: the_home_s_disk, the_home_s_disk_amid_an_operation;
     chain: steps_beyond_the_limit_of_layers;
     escape: mount, ptrace, sysrq, kcore, mknod, setuid, unshare, keyctl, bpf, modules, layer, cp,
-        the_first_process_may_do_no_more;
+        the_first_process_may_do_no_more, all_below_a_process_1, all_where_rights_may_grow;
     hard: a_sparse_gigabyte, holes_take_no_room, capabilities_of_files_stay,
         attributes_of_users_stay, a_mapping_that_is_written_all_the_time, one_byte_beside_much,
         one_byte_beside_much_is_little;

@@ -59,3 +59,21 @@ pub(crate) fn memory_is_named_and_empty_after_a_restore(world: World) {
     world.json(&["restore", "HEAD"]);
     assert_eq!(world.sh("ls /mem; cat /two"), "2\n");
 }
+
+pub(crate) fn memory_runs_nothing_and_is_there_while_it_runs(world: World) {
+    std::fs::write(world.folder().join("mine"), "mine").unwrap();
+    // Below a process 1 it hears a polite stop.
+    let sleep = ["--init", "--", "sleep", "600"];
+    world.json(&[&["up", BUSYBOX, "--tmpfs", "/mem"], &sleep[..]].concat());
+    world.sh("cp /bin/busybox /mem/echo; cp /bin/busybox /echo; /echo there");
+    let ran = world.run(&["exec", "--", "/mem/echo", "there"]);
+    assert_ne!(ran.code, 0, "{}", ran.stdout);
+    world.ok(&["cp", "mine", ":/mem/mine"]);
+    assert_eq!(world.sh("cat /mem/mine"), "mine");
+    world.ok(&["stop"]);
+    let document = world.run(&["--json", "cp", "mine", ":/mem/again"]);
+    let document: serde_json::Value = serde_json::from_str(&document.stdout).unwrap();
+    assert_eq!(document["error"]["kind"], "wrong_state");
+    world.ok(&["start"]);
+    assert_eq!(world.sh("ls /mem"), "");
+}

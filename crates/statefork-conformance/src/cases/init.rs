@@ -68,7 +68,8 @@ async fn an_orphan_is_reaped(f: &Fixture) -> Outcome {
     )
     .await?;
     f.until_said(&container, "begun").await?;
-    let wait = "for i in 1 2 3 4 5; do test -e /proc/$(cat /orphan) || exec echo gone; sleep 1; done; \
+    let wait = "for i in 1 2 3 4 5 6; do \
+                test -s /orphan && ! test -e /proc/$(cat /orphan) && exec echo gone; sleep 1; done; \
                 echo stays";
     let said = f.script(&container, wait).await?;
     check_eq!(said.trim(), "gone", "the orphan is");

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 use crate::books::ContainerRecord;
 use crate::captures::lock;
-use crate::container::look;
+use crate::container::{look, wrong_state};
 use crate::helper::overlay;
 use crate::runtime::Inner;
 use crate::storage::{blocking, system};
@@ -121,7 +121,8 @@ impl Place {
             .filter(|mount| path.starts_with(&mount.target))
             .max_by_key(|mount| mount.target.components().count());
         let read_only = mount.is_some_and(|mount| mount.read_only);
-        if let Some(init) = look(&inner.storage, record)?.init {
+        let life = look(&inner.storage, record)?;
+        if let Some(init) = &life.init {
             let root = open(Path::new(&format!("/proc/{}/root", init.pid)));
             let alive = init.alive().map_err(|error| system(OUT, error))?;
             if let (Ok(root), true) = (root, alive) {
@@ -134,13 +135,18 @@ impl Place {
             }
             // It has ended just now.
         }
-        // Memory is there while it runs only.
-        let source = mount.and_then(|mount| match &mount.source {
-            MountSource::Bind(source) => Some((mount, source.clone())),
-            MountSource::Volume(name) => Some((mount, inner.storage.volume(name))),
-            MountSource::Tmpfs { .. } => None,
-        });
-        if let Some((mount, source)) = source {
+        if let Some(mount) = mount {
+            let source = match &mount.source {
+                MountSource::Bind(source) => source.clone(),
+                MountSource::Volume(name) => inner.storage.volume(name),
+                // Memory is there while it runs only; what lies beneath is not what it sees.
+                MountSource::Tmpfs { .. } => {
+                    let op = "reach the memory (tmpfs) of";
+                    // Where it has ended just now, that is what it is.
+                    let state = look(&inner.storage, record)?.state;
+                    return Err(wrong_state(op, &record.id, state));
+                }
+            };
             let rest = path.strip_prefix(&mount.target).unwrap_or(Path::new(""));
             // A file is mounted too, and is found in its folder.
             let (root, path) = match (source.is_dir(), source.parent(), source.file_name()) {

@@ -55,10 +55,18 @@ fn stay(program: Pid) -> io::Result<i32> {
     loop {
         let signal = sys::wait_for_signal()?;
         if signal != libc::SIGCHLD {
-            sys::send_signal(program, signal)?;
+            pass_on(program, signal)?;
         } else if let Some(code) = reap(program)? {
             return Ok(code);
         }
+    }
+}
+
+/// A program that has become another user may be out of reach, and then hears nothing.
+fn pass_on(program: Pid, signal: libc::c_int) -> io::Result<()> {
+    match sys::send_signal(program, signal) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        sent => sent,
     }
 }
 

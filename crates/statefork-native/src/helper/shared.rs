@@ -75,9 +75,11 @@ pub(super) fn open_sources(mounts: &[MountPlan]) -> Result<Vec<OwnedFd>> {
     mounts.iter().map(open).collect()
 }
 
-/// A new tmpfs, which everybody may write in as in `/tmp`.
+/// A new tmpfs, which everybody may write in as in `/tmp`. Nothing in it can be executed.
 fn memory(size: Option<u64>, read_only: bool) -> io::Result<OwnedFd> {
-    let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     if read_only {
         attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
     }

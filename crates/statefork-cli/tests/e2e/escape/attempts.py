@@ -328,7 +328,11 @@ def layer(folder, _):
             file.write("attempt\n")
         with open("/proc/self/root/etc/debian_version", "w") as file:
             file.write("attempt\n")
-        os.truncate("/proc/1/root/etc/profile", 0)
+        try:
+            os.truncate("/proc/1/root/etc/profile", 0)
+        except PermissionError:
+            # A process 1 that is not the application's lets nobody in.
+            os.truncate("/etc/profile", 0)
         os.chmod("/etc/shadow", 0o666)
         os.rename("/etc/issue", "/etc/moved")
         shutil.rmtree("/usr/share/doc")
