@@ -131,8 +131,8 @@ impl Buildah {
         Ok(())
     }
 
-    /// Runs it to its end; `Program` if that is none of success. It has a process group of its own, so that it is not hit by a signal
-    /// that is for us: it is asked to end when we are.
+    /// Runs it to its end; `Program` if that is none of success. It has a process group of its own, so
+    /// that it is not hit by a signal that is for us: it is asked to end when we are.
     async fn run(
         &self,
         arguments: &[OsString],
