@@ -161,13 +161,7 @@ impl Captures for DockerRuntime {
             },
             Err(error) => error,
         };
-        Err(match self.remove(&id).await {
-            Ok(()) => error,
-            Err(cleanup) => RuntimeError::Cleanup {
-                first: Box::new(error),
-                cleanup: Box::new(cleanup),
-            },
-        })
+        Err(error.and_then(self.remove(&id).await))
     }
 
     async fn layers(&self, capture: &Capture) -> Result<u32> {
@@ -260,14 +254,7 @@ impl DockerRuntime {
                 return Err(containers::not_found(&id));
             }
             Err(failure) => {
-                let failed = RuntimeError::from(failure);
-                return Err(match thawed {
-                    Ok(()) => failed,
-                    Err(cleanup) => RuntimeError::Cleanup {
-                        first: Box::new(failed),
-                        cleanup: Box::new(cleanup),
-                    },
-                });
+                return Err(RuntimeError::from(failure).and_then(thawed));
             }
         };
         let finished = match thawed {
@@ -280,13 +267,11 @@ impl DockerRuntime {
             Err(error) => (Err(error), committed),
         };
         // Its layers stay with the image that took its place, if there is one.
-        match (made, self.delete_image(&leftover, true).await) {
-            (made, Ok(())) => made,
-            (Ok(_), Err(failure)) => Err(failure.into()),
-            (Err(first), Err(failure)) => Err(RuntimeError::Cleanup {
-                first: Box::new(first),
-                cleanup: Box::new(failure.into()),
-            }),
+        let removed = self.delete_image(&leftover, true).await;
+        let removed = removed.map_err(RuntimeError::from);
+        match made {
+            Ok(made) => removed.map(|()| made),
+            Err(first) => Err(first.and_then(removed)),
         }
     }
 

@@ -254,13 +254,11 @@ impl DockerRuntime {
             Ok(None) => Err(unsupported(
                 "the daemon loaded it without an error and lacks it".into(),
             )),
-            Err(first) => Err(match self.delete_image(&reference, true).await {
-                Ok(()) => first.into(),
-                Err(cleanup) => RuntimeError::Cleanup {
-                    first: Box::new(first.into()),
-                    cleanup: Box::new(cleanup.into()),
-                },
-            }),
+            Err(first) => {
+                let removed = self.delete_image(&reference, true).await;
+                let removed = removed.map_err(RuntimeError::from);
+                Err(RuntimeError::from(first).and_then(removed))
+            }
         }
     }
 

@@ -287,14 +287,9 @@ impl Inner {
             let disabled = disabled.map_err(|error| system(OP, error));
             let released = network::release(&subnet).await;
             let released = released.map_err(|error| system("remove a route", error));
-            match (disabled, released) {
-                (Err(first), Err(cleanup)) => {
-                    return Err(RuntimeError::Cleanup {
-                        first: Box::new(first),
-                        cleanup: Box::new(cleanup),
-                    });
-                }
-                (disabled, released) => disabled.and(released)?,
+            match disabled {
+                Ok(()) => released?,
+                Err(first) => return Err(first.and_then(released)),
             }
         }
         books.remove_container(container)

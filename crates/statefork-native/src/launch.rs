@@ -43,18 +43,7 @@ pub(crate) async fn launch(
     let started = phases.time(Phase::Start, start(inner, &record)).await;
     match started {
         Ok(()) => Ok(describe(&record, look(&inner.storage, &record)?)),
-        Err(first) => Err(undone(inner, &record, first).await),
-    }
-}
-
-/// Removes a container with which something failed; that, or both errors.
-async fn undone(inner: &Arc<Inner>, record: &ContainerRecord, first: RuntimeError) -> RuntimeError {
-    match inner.remove_container(&record.id).await {
-        Ok(()) => first,
-        Err(cleanup) => RuntimeError::Cleanup {
-            first: Box::new(first),
-            cleanup: Box::new(cleanup),
-        },
+        Err(first) => Err(first.and_then(inner.remove_container(&record.id).await)),
     }
 }
 
@@ -98,7 +87,7 @@ async fn create(
     });
     match made.await {
         Ok(()) => Ok(record),
-        Err(first) => Err(undone(inner, &record, first).await),
+        Err(first) => Err(first.and_then(inner.remove_container(&record.id).await)),
     }
 }
 

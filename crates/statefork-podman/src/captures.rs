@@ -172,7 +172,7 @@ impl Captures for PodmanRuntime {
             Ok(container) => Ok(container),
             Err(first) => {
                 // It would also keep its published ports bound in the service.
-                Err(with_cleanup(first, self.remove(&id).await))
+                Err(first.and_then(self.remove(&id).await))
             }
         }
     }
@@ -332,7 +332,7 @@ impl PodmanRuntime {
     }
 
     pub(crate) async fn undo_image(&self, image: &str, first: RuntimeError) -> RuntimeError {
-        with_cleanup(first, self.delete_image(image, ObjectKind::Capture).await)
+        first.and_then(self.delete_image(image, ObjectKind::Capture).await)
     }
 
     fn create_error(&self, image: &ImageId, request: &LaunchRequest, fault: Fault) -> RuntimeError {
@@ -370,16 +370,5 @@ pub(crate) fn lost(image: &ImageId) -> RuntimeError {
     RuntimeError::NotFound {
         object: ObjectKind::Capture,
         name: image.to_string(),
-    }
-}
-
-/// An error with that of removing what was made, if that failed too.
-fn with_cleanup(first: RuntimeError, cleanup: Result<()>) -> RuntimeError {
-    match cleanup {
-        Ok(()) => first,
-        Err(cleanup) => RuntimeError::Cleanup {
-            first: Box::new(first),
-            cleanup: Box::new(cleanup),
-        },
     }
 }

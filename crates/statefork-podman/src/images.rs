@@ -173,10 +173,8 @@ impl PodmanRuntime {
         let first = self.client.image_error(REMOVE, object, id, fault);
         for name in taken_off {
             if let Err(fault) = self.client.call(handle.tag(name)).await {
-                return Err(RuntimeError::Cleanup {
-                    first: Box::new(first),
-                    cleanup: Box::new(self.client.error("give an image its name back", fault)),
-                });
+                let cleanup = self.client.error("give an image its name back", fault);
+                return Err(first.and_then(Err(cleanup)));
             }
         }
         Err(first)

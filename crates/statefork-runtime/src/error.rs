@@ -234,6 +234,17 @@ impl RuntimeError {
         }
     }
 
+    /// Adds the error of removing what the failed call had made, if that failed too.
+    pub fn and_then(self, undone: crate::Result<()>) -> Self {
+        match undone {
+            Ok(()) => self,
+            Err(cleanup) => Self::Cleanup {
+                first: Box::new(self),
+                cleanup: Box::new(cleanup),
+            },
+        }
+    }
+
     /// Whether the same call may succeed a moment later without anyone doing anything.
     pub fn is_transient(&self) -> bool {
         match self {

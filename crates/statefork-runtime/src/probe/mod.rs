@@ -13,9 +13,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 
 use self::run::Run;
-use crate::{
-    Capabilities, Captures, Containers, Images, ObjectId, ObjectType, Result, RuntimeError, Support,
-};
+use crate::{Capabilities, Captures, Containers, Images, ObjectId, ObjectType, Result, Support};
 
 /// Imports a small image, runs containers from it, and does in them what each capability
 /// promises; then removes all of it.
@@ -93,12 +91,8 @@ where
         Err(error) => outcome::reason(error).map(all_no),
     };
     match (probed, run.clean_up().await) {
-        (Ok(capabilities), Ok(())) => Ok(capabilities),
-        (Ok(_), Err(error)) | (Err(error), Ok(())) => Err(error),
-        (Err(first), Err(cleanup)) => Err(RuntimeError::Cleanup {
-            first: Box::new(first),
-            cleanup: Box::new(cleanup),
-        }),
+        (Ok(capabilities), cleaned) => cleaned.map(|()| capabilities),
+        (Err(first), cleaned) => Err(first.and_then(cleaned)),
     }
 }
 
