@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::cleanup::and_cleaned;
 use crate::daemons::{Layout, with_daemons};
 use crate::engine::{Engine, with_images};
 use crate::image::{TARGET_APP, images, usual_dir};
@@ -207,11 +208,8 @@ impl Comparison<'_> {
         }
         with_images(&engines, &[(archive, TARGET_APP)], || {
             let measured = self.measure(archive, &engines, &task, &run);
-            match (guard.end(measured.is_ok()), measured) {
-                (Ok(()), measured) => measured,
-                (Err(left), Ok(_)) => Err(left),
-                (Err(left), Err(error)) => Err(error.context(format!("{left:#}"))),
-            }
+            let ended = guard.end(measured.is_ok());
+            and_cleaned(measured, ended)
         })
     }
 

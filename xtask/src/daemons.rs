@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::cleanup::and_cleaned;
 use crate::process::{command, find_program, is_root};
 use identity::Identity;
 pub(crate) use layout::{Kind, Layout};
@@ -115,11 +116,7 @@ pub(crate) fn with_daemons<T>(
         }
         action()
     })();
-    match (result, down(layout, &started)) {
-        (Ok(value), stopped) => stopped.map(|()| value),
-        (Err(error), Ok(())) => Err(error),
-        (Err(error), Err(stopping)) => Err(error.context(format!("{stopping:#}"))),
-    }
+    and_cleaned(result, down(layout, &started))
 }
 
 /// Whether it had to be started.

@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::census::Census;
+use crate::cleanup::and_cleaned;
 use crate::daemons::{Layout, with_daemons};
 use crate::engine::{Engine, with_images};
 use crate::image::{TARGET_APP, target_app, usual_dir};
@@ -74,7 +75,7 @@ pub(crate) fn run_command(args: &Args) -> Result<()> {
         for &runtime in runtimes {
             interrupt::check()?;
             show(runtime, &program, &layout, &archive)?;
-            println!("  ✓ nothing is left behind: {}", SOUGHT);
+            println!("  ✓ nothing is left behind: {SOUGHT}");
         }
         Ok(())
     })?;
@@ -98,18 +99,7 @@ fn show(runtime: Runtime, program: &Path, layout: &Layout, archive: &Path) -> Re
     let before = Census::take(&engines)?;
     let shown = with_images(&engines, &[(archive, TARGET_APP)], || {
         let stage = Stage::set(program, layout, runtime, engine.as_ref())?;
-        let told = story::tell(&stage, archive);
-        match told {
-            Ok(()) => Ok(()),
-            Err(error) => Err(match stage.clear() {
-                Ok(()) => error,
-                Err(clearing) => error.context(format!("{clearing:#}")),
-            }),
-        }
+        story::tell(&stage, archive).or_else(|error| and_cleaned(Err(error), stage.clear()))
     });
-    match (shown, before.compare(&engines)) {
-        (Ok(()), left) => left,
-        (Err(error), Ok(())) => Err(error),
-        (Err(error), Err(left)) => Err(error.context(format!("{left:#}"))),
-    }
+    and_cleaned(shown, before.compare(&engines))
 }

@@ -1,6 +1,7 @@
 //! Set-up, daemons, images, tests, demonstration, proof and comparison of the workspace, as `cargo xtask COMMAND`.
 
 mod census;
+mod cleanup;
 mod compare;
 mod daemons;
 mod demo;

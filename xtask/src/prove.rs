@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::cleanup::and_cleaned;
 use crate::daemons::{self, Layout, with_daemons};
 use crate::engine::Engine;
 use crate::image::{POSTGRES, postgres, usual_dir};
@@ -136,11 +137,7 @@ pub(crate) fn run_enclosed(task: &Enclosed) -> Result<()> {
     let daemon = task.runtime.daemon();
     with_daemons(&layout, daemon.as_slice(), || {
         let held = holds(task, &layout);
-        match (held, enclosure::end_containers()) {
-            (Ok(()), ended) => ended,
-            (Err(error), Ok(())) => Err(error),
-            (Err(error), Err(ending)) => Err(error.context(format!("{ending:#}"))),
-        }
+        and_cleaned(held, enclosure::end_containers())
     })
 }
 
