@@ -15,8 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
-use statefork_benches::{BUSYBOX, PORT, program};
-use statefork_runtime::RuntimeOptions;
+use statefork_benches::{BUSYBOX, PORT, program, storage_options};
 
 /// How many there are.
 const CROWD: usize = 100;
@@ -73,11 +72,7 @@ impl Crowd {
 
     fn import(&self) -> Result<()> {
         self.run(0, &["doctor"])?;
-        let native = statefork_native::open(&RuntimeOptions {
-            storage: Some(self.storage()),
-            helper: Some(program("statefork-shim")?),
-            ..RuntimeOptions::default()
-        })?;
+        let native = statefork_native::open(&storage_options(&self.storage())?)?;
         let runtime = tokio::runtime::Runtime::new().context("start an async runtime")?;
         runtime.block_on(BUSYBOX.import(&native)).map(drop)
     }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use futures_util::TryStreamExt;
-use statefork_benches::{BUSYBOX, Series, program};
+use statefork_benches::{BUSYBOX, Series, storage_options};
 use statefork_native::NativeRuntime;
 use statefork_runtime::{
     Capture, CaptureRequest, Captured, Captures, Container, ContainerSpec, Containers, ExecExit,
-    ExecRequest, Images, Labels, LaunchRequest, Phase, Phases, RuntimeOptions,
+    ExecRequest, Images, Labels, LaunchRequest, Phase, Phases,
 };
 
 /// What an application does between two captures, as a script, and how it is called.
@@ -81,11 +81,7 @@ struct Bench {
 }
 
 async fn measure(storage: &Path, size: &Size) -> Result<()> {
-    let native = statefork_native::open(&RuntimeOptions {
-        storage: Some(storage.to_owned()),
-        helper: Some(program("statefork-shim")?),
-        ..RuntimeOptions::default()
-    })?;
+    let native = statefork_native::open(&storage_options(storage)?)?;
     BUSYBOX.import(&native).await?;
     let image = native.inspect_image(BUSYBOX.name).await?;
     let image = image.context("find the image that was imported")?.id;

@@ -16,4 +16,4 @@ mod runtimes;
 pub use fixture::{COMMAND, Fixture, PORT, program};
 pub use images::{BUSYBOX, ImageArchive, TARGET_APP};
 pub use pairs::{Pairs, Series};
-pub use runtimes::{Available, Skipped, available, examine};
+pub use runtimes::{Available, Skipped, available, examine, storage_options};

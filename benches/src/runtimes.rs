@@ -64,15 +64,21 @@ pub struct Skipped {
     pub reason: String,
 }
 
+/// How a runtime is opened that has no daemon and keeps what it has in a folder; one with a daemon is
+/// opened as usual.
+pub fn storage_options(storage: &Path) -> Result<RuntimeOptions> {
+    Ok(RuntimeOptions {
+        storage: Some(storage.to_owned()),
+        helper: Some(program("statefork-shim")?),
+        ..RuntimeOptions::default()
+    })
+}
+
 /// The runtimes that answer, and those that do not. `home` is that of the environments: one that has no
 /// daemon keeps there what it has, as `statefork` has it do.
 pub async fn examine(home: &Path) -> Result<(Vec<Available>, Vec<Skipped>)> {
     let (mut available, mut skipped) = (Vec::new(), Vec::new());
-    let options = RuntimeOptions {
-        storage: Some(home.join(statefork_native::NAME)),
-        helper: Some(program("statefork-shim")?),
-        ..RuntimeOptions::default()
-    };
+    let options = storage_options(&home.join(statefork_native::NAME))?;
     for (open, dialect) in RUNTIMES {
         let runtime = open(&options)?;
         match runtime.identify().await {
