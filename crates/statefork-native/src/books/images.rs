@@ -86,12 +86,18 @@ pub(super) fn enter(books: &Transaction<'_>, new: &NewImage<'_>) -> Result<(), F
         )?;
     }
     if is_new {
+        let mut layers = new.layers.to_vec();
         for draft in new.drafts {
-            publish(books, draft)?;
+            let published = publish(books, draft)?;
+            for layer in &mut layers {
+                if *layer == draft.layer {
+                    *layer = published;
+                }
+            }
         }
         // Whoever had them may have removed them since they were looked up.
         let mut made = books.prepare("SELECT 1 FROM layer WHERE id = ? AND state = 'made'")?;
-        for layer in new.layers {
+        for layer in &layers {
             if !made.exists([layer.0])? {
                 return Err(Failure::Said(RuntimeError::NotFound {
                     object: ObjectKind::Image,
@@ -99,7 +105,7 @@ pub(super) fn enter(books: &Transaction<'_>, new: &NewImage<'_>) -> Result<(), F
                 }));
             }
         }
-        set_chain(books, &owner(new.id), new.layers)?;
+        set_chain(books, &owner(new.id), &layers)?;
     }
     Ok(())
 }

@@ -100,15 +100,25 @@ impl Books {
     }
 }
 
-/// Makes a drafted layer one that is there. Where another one has its digest by now, that one keeps it.
-pub(super) fn publish(books: &Transaction<'_>, draft: &Draft) -> Result<(), Failure> {
+/// Makes a drafted layer one that is there, and says which one has its files from now on: itself, or the
+/// one that was unpacked from the same archive meanwhile, so that images of one layer share it. Then the
+/// draft stays one.
+pub(super) fn publish(books: &Transaction<'_>, draft: &Draft) -> Result<LayerId, Failure> {
+    let same = books
+        .query_row(
+            "SELECT id FROM layer WHERE digest = ?",
+            [&draft.digest],
+            |row| row.get(0).map(LayerId),
+        )
+        .optional()?;
+    if let Some(same) = same {
+        return Ok(same);
+    }
     books.execute(
-        "UPDATE layer SET state = 'made', owner = NULL, size_bytes = ?1,
-             digest = CASE WHEN EXISTS (SELECT 1 FROM layer WHERE digest = ?2) THEN NULL ELSE ?2 END
-         WHERE id = ?3",
+        "UPDATE layer SET state = 'made', owner = NULL, size_bytes = ?, digest = ? WHERE id = ?",
         params![draft.size_bytes, draft.digest, draft.layer.0],
     )?;
-    Ok(())
+    Ok(draft.layer)
 }
 
 /// The chain of an owner, the lowest layer first.

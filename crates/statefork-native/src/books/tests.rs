@@ -132,12 +132,17 @@ fn a_digest_is_found_while_its_layer_is_there() {
     let layer = draft.layer;
     f.add("one", &["a"], &[layer], &[draft], true).unwrap();
     assert_eq!(f.books.layer_of_digest("abc").unwrap(), Some(layer));
-    // Somebody who unpacked the same at the same time keeps his own.
-    let other = f.draft(Some("abc"));
-    let own = other.layer;
-    f.add("two", &["b"], &[own], &[other], true).unwrap();
-    assert_eq!(f.books.layer_of_digest("abc").unwrap(), Some(layer));
+    // Whoever unpacked the same at the same time shares it, and has his own in vain.
+    let [other, above] = [f.draft(Some("abc")), f.draft(None)];
+    let (vain, own) = (other.layer, above.layer);
+    f.add("two", &["b"], &[vain, own], &[other, above], true)
+        .unwrap();
+    let two = f.books.image("two").unwrap().unwrap();
+    assert_eq!(two.layers, [layer, own]);
+    assert_eq!(f.stranded(), [vain]);
     f.books.remove_image("a").unwrap();
+    assert_eq!(f.books.layer_of_digest("abc").unwrap(), Some(layer));
+    f.books.remove_image("b").unwrap();
     assert_eq!(f.books.layer_of_digest("abc").unwrap(), None);
 }
 
