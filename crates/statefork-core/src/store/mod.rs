@@ -29,10 +29,14 @@ pub(crate) use operation::{Dead, Finished, NewOperation, Untold};
 pub(crate) use snapshot::NewSnapshot;
 pub(crate) use superseded::Flattened;
 
+/// What each version of the schema adds to the one before, the first one's first.
+const SCHEMA: [&str; 3] = [
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+];
 /// Version of the schema that this program reads and writes.
-const SCHEMA_VERSION: i64 = 2;
-/// The version before, which is upgraded when it is opened.
-const FORMER_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = SCHEMA.len() as i64;
 /// How long a transaction waits for another process's.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -44,7 +48,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the database, and makes it where there is none; one of the former version is upgraded.
+    /// Opens the database, and makes it where there is none; one of a former version is upgraded.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -53,8 +57,7 @@ impl Store {
         connection.pragma_update(None, "foreign_keys", true)?;
         let home = match version(&connection)? {
             SCHEMA_VERSION => read_home(&connection)?,
-            FORMER_VERSION => upgrade(&mut connection)?,
-            0 => create(&mut connection)?,
+            0..SCHEMA_VERSION => upgrade(&mut connection)?,
             found => {
                 return Err(CoreError::Damaged {
                     what: format!("schema version {found}"),
@@ -179,31 +182,23 @@ fn read_home(connection: &Connection) -> Result<HomeId> {
     Ok(HomeId::new(id))
 }
 
+/// Brings an empty database, or one of a former version, to this one.
 fn upgrade(connection: &mut Connection) -> Result<HomeId> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have done it while this one waited for the lock.
-    if version(&transaction)? == FORMER_VERSION {
-        transaction.execute_batch(include_str!("schema_2.sql"))?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    let found = version(&transaction)?;
+    for (sql, version) in SCHEMA.iter().zip(1..) {
+        if version > found {
+            transaction.execute_batch(sql)?;
+        }
     }
+    if found == 0 {
+        transaction.execute("INSERT INTO home VALUES (?1)", [random_id()])?;
+    }
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     let home = read_home(&transaction)?;
     transaction.commit()?;
     Ok(home)
-}
-
-fn create(connection: &mut Connection) -> Result<HomeId> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have made it while this one waited for the lock.
-    if version(&transaction)? == SCHEMA_VERSION {
-        return read_home(&transaction);
-    }
-    transaction.execute_batch(include_str!("schema.sql"))?;
-    transaction.execute_batch(include_str!("schema_2.sql"))?;
-    let id = random_id();
-    transaction.execute("INSERT INTO home VALUES (?1)", [&id])?;
-    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    transaction.commit()?;
-    Ok(HomeId::new(id))
 }
 
 /// 16 random hexadecimal digits.

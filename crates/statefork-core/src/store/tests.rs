@@ -255,7 +255,7 @@ fn a_store_of_a_later_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.sqlite");
     let store = Store::open(&path).unwrap();
-    store.lock().pragma_update(None, "user_version", 3).unwrap();
+    store.lock().pragma_update(None, "user_version", 4).unwrap();
     drop(store);
     assert!(matches!(
         Store::open(&path).unwrap_err(),
@@ -264,7 +264,7 @@ fn a_store_of_a_later_version_is_refused() {
 }
 
 #[test]
-fn a_store_of_the_former_version_is_upgraded() {
+fn a_store_of_the_first_version_is_upgraded() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.sqlite");
     let former = rusqlite::Connection::open(&path).unwrap();
@@ -302,7 +302,8 @@ fn a_store_of_the_former_version_is_upgraded() {
             texts("SELECT json_extract(container, '$.capture') FROM branches ORDER BY number"),
             [own("two"), None]
         );
-        assert_eq!(super::version(&connection).unwrap(), 2);
+        assert_eq!(super::version(&connection).unwrap(), 3);
+        assert_eq!(texts("SELECT container FROM standbys"), []);
     }
 }
 
