@@ -82,6 +82,7 @@ fn fill(folder: &Path) -> Result<()> {
     fake.add_image("localhost/app:1", config, &[]);
     let options = Options {
         programs: None,
+        standby_memory: None,
         freeze_timeout: Duration::from_secs(30),
         lock_timeout: Duration::from_secs(10),
         stop_timeout: Duration::ZERO,
@@ -99,6 +100,7 @@ fn fill(folder: &Path) -> Result<()> {
             readiness: None,
         }),
         recreate: false,
+        standby: None,
     };
     runtime.block_on(environment.up(&request))?;
     let store = rusqlite::Connection::open(path.join("store.sqlite"))?;

@@ -70,6 +70,7 @@ pub(crate) fn environment(
 ) -> Result<Environment> {
     let options = Options {
         programs: Some(programs(home, name, runtime.name())?),
+        standby_memory: None,
         freeze_timeout: Duration::from_secs(30),
         lock_timeout: Duration::from_secs(10),
         stop_timeout: Duration::ZERO,
@@ -92,6 +93,7 @@ pub(crate) fn application(image: &str, spec: ContainerSpec, check: Check) -> Res
             readiness: Some(Readiness::of(check)),
         }),
         recreate: false,
+        standby: None,
     })
 }
 

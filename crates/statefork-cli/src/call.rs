@@ -39,6 +39,7 @@ impl Call<'_> {
             lock_timeout: config.lock_timeout,
             stop_timeout: config.stop_timeout,
             builders: session.builders()?,
+            standby_memory: config.standby_memory,
             cancel: self.interrupt.cancel.clone(),
             observer: progress.clone(),
         };

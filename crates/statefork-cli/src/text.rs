@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::DecimalBytes;
 use jiff::Timestamp;
+use statefork_core::OperationKind;
 use statefork_runtime::PortMapping;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -66,6 +67,14 @@ pub(crate) fn age(now: Timestamp, then: Timestamp) -> String {
         seconds if seconds < 3600 => format!("{} min", seconds / 60),
         seconds if seconds < 86_400 => format!("{} h", seconds / 3600),
         seconds => count((seconds / 86_400).unsigned_abs() as usize, "day"),
+    }
+}
+
+/// An operation in words, one that went on in a container that was prepared ahead told apart.
+pub(crate) fn operation(kind: OperationKind, warm: Option<bool>) -> String {
+    match warm {
+        Some(true) => format!("{kind} (warm)"),
+        Some(false) | None => kind.to_string(),
     }
 }
 

@@ -12,7 +12,7 @@ use statefork_runtime::{
     Capture, ContainerId, ContainerSpec, MountKind, ObjectId, Phase, PortMapping,
 };
 
-use crate::config::Readiness;
+use crate::config::{Readiness, Standby};
 
 /// The tag of the graph's root.
 pub const BASE: &str = "base";
@@ -165,6 +165,9 @@ pub struct Settings {
     pub ports: Vec<PortMapping>,
     /// How the application says that it is usable.
     pub readiness: Readiness,
+    /// Which containers are prepared ahead.
+    #[serde(default)]
+    pub standby: Standby,
 }
 
 /// A branch: a head and at most one live container.
@@ -248,10 +251,12 @@ pub enum OperationKind {
     Try,
     /// Flattening a chain of captures in the background.
     Flatten,
+    /// Preparing a container in the background.
+    Standby,
 }
 
 impl OperationKind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Up,
         Self::Snapshot,
         Self::Step,
@@ -267,6 +272,7 @@ impl OperationKind {
         Self::Switch,
         Self::Try,
         Self::Flatten,
+        Self::Standby,
     ];
 
     /// The word for it.
@@ -287,6 +293,7 @@ impl OperationKind {
             Self::Switch => "switch",
             Self::Try => "try",
             Self::Flatten => "flatten",
+            Self::Standby => "standby",
         }
     }
 
@@ -367,6 +374,9 @@ pub struct Operation {
     pub duration: Option<Duration>,
     /// From its begin until the application could be used.
     pub usable: Option<Duration>,
+    /// Whether the application went on in a container that was prepared ahead (warm), or in one that
+    /// was launched (cold); `None` where it went on in none.
+    pub warm: Option<bool>,
     /// The duration of each phase.
     pub phases: Vec<(Phase, Duration)>,
     /// How it ended.

@@ -30,6 +30,7 @@ pub(crate) struct Recorder<'a> {
     seq: i64,
     begun: Instant,
     usable: Option<Duration>,
+    warm: Option<bool>,
     left: bool,
     pub(crate) phases: Phases,
 }
@@ -43,6 +44,9 @@ pub struct Timing {
     pub duration: Duration,
     /// From its begin until the application could be used.
     pub usable: Duration,
+    /// Whether the application went on in a container that was prepared ahead (warm), or in one that
+    /// was launched (cold); `None` where it went on in none.
+    pub warm: Option<bool>,
     /// The duration of each phase.
     pub phases: Vec<(Phase, Duration)>,
 }
@@ -73,6 +77,7 @@ impl<'a> Recorder<'a> {
             seq,
             begun,
             usable: None,
+            warm: None,
             left: false,
             phases: Phases::new(),
         })
@@ -88,6 +93,16 @@ impl<'a> Recorder<'a> {
         self.usable = Some(self.begun.elapsed());
     }
 
+    /// The application goes on in a container that was prepared ahead, or in one that was launched.
+    pub(crate) fn goes_on(&mut self, warm: bool) {
+        self.warm = Some(warm);
+    }
+
+    /// Its number in the log.
+    pub(crate) fn seq(&self) -> i64 {
+        self.seq
+    }
+
     /// Makes a change of the store alone and records the end, in one transaction: no process dies
     /// in between.
     pub(crate) fn publish(self, change: impl FnOnce(&Transaction<'_>) -> Result<()>) -> Result<()> {
@@ -97,6 +112,7 @@ impl<'a> Recorder<'a> {
             error: None,
             duration: self.begun.elapsed(),
             usable: None,
+            warm: None,
             phases: &[],
         };
         match self.store.finish_with(self.seq, &end, change) {
@@ -136,6 +152,7 @@ impl<'a> Recorder<'a> {
             error: error.as_deref(),
             duration,
             usable: self.usable,
+            warm: self.warm,
             phases: &phases,
         };
         let recorded = self.store.finish_operation(self.seq, &end);
@@ -146,6 +163,7 @@ impl<'a> Recorder<'a> {
                     operation: self.seq,
                     duration,
                     usable: self.usable.unwrap_or(duration),
+                    warm: self.warm,
                     phases,
                 };
                 Ok((output, timing))

@@ -14,6 +14,9 @@ pub struct StatRow {
     pub operation: OperationKind,
     /// The kind of snapshot it dealt with.
     pub kind: Option<SnapshotKind>,
+    /// Whether the application went on in a container that was prepared ahead; `None` where it went on
+    /// in none.
+    pub warm: Option<bool>,
     /// The phase; `None` for the whole, `usable` for the time until the application could be used.
     pub phase: Option<&'static str>,
     /// How many that were done.
@@ -74,14 +77,18 @@ impl Group {
     }
 }
 
-/// The figures of a log, by operation and kind, the whole before its phases.
+/// What is never mixed in a row.
+type Key<'a> = (&'a str, OperationKind, Option<SnapshotKind>, Option<bool>);
+
+/// The figures of a log, by operation, kind and whether it was warm, the whole before its phases.
 pub(crate) fn statistics(log: &[Operation]) -> Vec<StatRow> {
-    let mut groups: BTreeMap<(&str, OperationKind, Option<SnapshotKind>), Group> = BTreeMap::new();
+    let mut groups: BTreeMap<Key<'_>, Group> = BTreeMap::new();
     for operation in log {
         let key = (
             operation.runtime.as_str(),
             operation.kind,
             operation.snapshot_kind,
+            operation.warm,
         );
         let group = groups.entry(key).or_default();
         match (operation.outcome, operation.duration) {
@@ -99,11 +106,12 @@ pub(crate) fn statistics(log: &[Operation]) -> Vec<StatRow> {
         }
     }
     let mut rows = Vec::new();
-    for ((runtime, operation, kind), group) in groups {
+    for ((runtime, operation, kind, warm), group) in groups {
         let row = |phase, failed, sample: Vec<Duration>| StatRow {
             runtime: runtime.to_owned(),
             operation,
             kind,
+            warm,
             phase,
             count: sample.len(),
             failed,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Adoption, ByteStream, ContainerId, ContainerPort, Exec, ExecRequest, ImageId, Labels,
-    OutputStream, Result,
+    ObjectKind, OutputStream, Result, RuntimeError, Usage, usage,
 };
 
 /// The state of a container.
@@ -149,6 +149,25 @@ pub trait Containers: Send + Sync {
 
     /// Thaws it. Running: success. Errors: `NotFound`; `WrongState` if it does not run.
     async fn unpause(&self, container: &ContainerId) -> Result<()>;
+
+    /// What its processes take of the machine now, frozen or not. `None` where it has none, or where
+    /// that cannot be told. What is provided asks the kernel of this machine. Errors: `NotFound`.
+    async fn usage(&self, container: &ContainerId) -> Result<Option<Usage>> {
+        let found = self.inspect(container).await?;
+        let found = found.ok_or_else(|| RuntimeError::NotFound {
+            object: ObjectKind::Container,
+            name: container.to_string(),
+        })?;
+        let Some(pid) = found.pid else {
+            return Ok(None);
+        };
+        usage(pid, &found.id).map_err(|source| RuntimeError::Daemon {
+            op: "ask the kernel what a container takes",
+            status: None,
+            message: source.to_string(),
+            source: Some(source.into()),
+        })
+    }
 
     /// Runs a further command in a running container; on return it has begun. That the program does
     /// not exist is no error of this call but an [`ExecExit`](crate::ExecExit).

@@ -101,7 +101,7 @@ fn of(pid: u32, container: &ContainerId) -> io::Result<Option<Freezer>> {
 }
 
 /// Whether an error of reading below `/proc/PID` says that there is no such process.
-fn is_absent(error: &io::Error) -> bool {
+pub(crate) fn is_absent(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
 }
 

@@ -39,7 +39,8 @@
 //!   make the order meaningful.
 //!
 //! This crate does no I/O of its own, except that [`layer`] reads and writes the files and folders
-//! that a backend gives it, and that [`freezer`] asks the kernel where a daemon may be mistaken.
+//! that a backend gives it, and that the kernel is asked about
+//! containers: [`freezer`] where a daemon may be mistaken, [`usage`](fn@usage) what they take.
 
 mod adoption;
 mod boundary;
@@ -61,6 +62,7 @@ mod runtime;
 mod security;
 mod spec;
 mod tmpfs;
+mod usage;
 
 pub use adoption::Adoption;
 pub use boundary::Boundary;
@@ -92,3 +94,4 @@ pub use spec::{
     ContainerPort, ContainerSpec, EnvVar, Limits, Mount, MountSource, Network, Protocol,
 };
 pub use tmpfs::TmpfsOptions;
+pub use usage::{Usage, usage};

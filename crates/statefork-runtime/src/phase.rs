@@ -34,6 +34,8 @@ pub enum Phase {
     Create,
     /// Starting it, until the runtime says that it runs.
     Start,
+    /// Thawing a container that was prepared ahead.
+    Thaw,
     /// From started to usable: waiting for readiness.
     Ready,
     /// Moving the branch's address.
@@ -44,7 +46,7 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order in which they can happen.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Build,
         Self::Prepare,
         Self::Pause,
@@ -55,6 +57,7 @@ impl Phase {
         Self::Stop,
         Self::Create,
         Self::Start,
+        Self::Thaw,
         Self::Ready,
         Self::Switch,
         Self::Remove,
@@ -73,6 +76,7 @@ impl Phase {
             Self::Stop => "stop",
             Self::Create => "create",
             Self::Start => "start",
+            Self::Thaw => "thaw",
             Self::Ready => "ready",
             Self::Switch => "switch",
             Self::Remove => "remove",

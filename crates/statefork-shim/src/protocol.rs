@@ -142,8 +142,8 @@ pub enum Request {
     /// own, without standard input, its output in the shim's log. It goes on when the shim ends.
     /// Reply: `done` once it has been started.
     ///
-    /// There is at most one at a time. What is asked for while one runs is answered `done` and
-    /// dropped: who asks looks at what there is to do, and asks again after the next operation.
+    /// There is at most one at a time. What is asked for while one runs is answered `done` and begun
+    /// after it; of several that wait so, the last one alone is.
     Work {
         /// What is run.
         command: Vec<String>,

@@ -3,11 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::Pid;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::directory::Directory;
 use crate::log::Log;
@@ -21,8 +20,16 @@ pub(crate) struct Workers {
     /// What a program writes goes to its end.
     output: File,
     log: Log,
-    /// Whether one works in the background.
-    working: Arc<AtomicBool>,
+    background: Mutex<Background>,
+}
+
+/// Work in the background.
+#[derive(Debug, Default)]
+struct Background {
+    /// Whether a program is at it.
+    working: bool,
+    /// What comes next.
+    next: Option<Vec<String>>,
 }
 
 impl Workers {
@@ -31,7 +38,7 @@ impl Workers {
         Ok(Self {
             output: directory.open_log()?,
             log,
-            working: Arc::new(AtomicBool::new(false)),
+            background: Mutex::default(),
         })
     }
 
@@ -51,12 +58,20 @@ impl Workers {
     }
 
     /// [`Request::Work`](crate::protocol::Request::Work).
-    pub(crate) fn work(&self, argv: &[String]) -> io::Result<()> {
-        if self.working.load(Ordering::Relaxed) {
+    pub(crate) fn work(self: &Arc<Self>, argv: &[String]) -> io::Result<()> {
+        let mut background = self.background();
+        if background.working {
+            background.next = Some(argv.to_vec());
             return Ok(());
         }
-        let mut worker = self.prepare(argv)?.spawn()?;
-        self.working.store(true, Ordering::Relaxed);
+        let worker = self.begin(argv)?;
+        background.working = true;
+        tokio::spawn(Arc::clone(self).attend(worker));
+        Ok(())
+    }
+
+    fn begin(&self, argv: &[String]) -> io::Result<Child> {
+        let worker = self.prepare(argv)?.spawn()?;
         let pid = worker.id().and_then(|pid| i32::try_from(pid).ok());
         // Threads that it makes later inherit it, and it has just begun.
         let nice = rustix::process::setpriority_process(pid.and_then(Pid::from_raw), NICENESS);
@@ -64,16 +79,41 @@ impl Workers {
             self.log
                 .line(format_args!("failed to make a worker nice: {errno}"));
         }
-        let (log, working) = (self.log.clone(), Arc::clone(&self.working));
-        tokio::spawn(async move {
-            let ended = worker.wait().await;
-            working.store(false, Ordering::Relaxed);
-            match ended {
-                Ok(status) => log.line(format_args!("work in the background ended with {status}")),
-                Err(error) => log.line(format_args!("failed to wait for a worker: {error}")),
+        Ok(worker)
+    }
+
+    /// Waits for a program in the background, and begins what has been asked for meanwhile.
+    async fn attend(self: Arc<Self>, mut worker: Child) {
+        loop {
+            match worker.wait().await {
+                Ok(status) => self
+                    .log
+                    .line(format_args!("work in the background ended with {status}")),
+                Err(error) => self
+                    .log
+                    .line(format_args!("failed to wait for a worker: {error}")),
             }
-        });
-        Ok(())
+            let mut background = self.background();
+            let Some(argv) = background.next.take() else {
+                background.working = false;
+                return;
+            };
+            match self.begin(&argv) {
+                Ok(next) => worker = next,
+                Err(error) => {
+                    self.log
+                        .line(format_args!("failed to start a worker: {error}"));
+                    background.working = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn background(&self) -> std::sync::MutexGuard<'_, Background> {
+        self.background
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -65,6 +65,7 @@ struct Listed {
     container: Option<String>,
     ports: Vec<Port>,
     created_at: String,
+    standby: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -88,6 +89,7 @@ impl From<&BranchView> for Listed {
             container: branch.container.as_ref().map(|live| live.id.to_string()),
             ports: ports(&branch.ports),
             created_at: time(branch.created_at),
+            standby: view.standby.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -213,6 +215,7 @@ mod tests {
                 created_at: now - Duration::from_secs(ago),
             },
             container: None,
+            standby: Vec::new(),
         };
         let list = BranchList {
             current: "trial".to_owned(),

@@ -99,6 +99,7 @@ mod tests {
             operation: 1,
             duration: Duration::from_millis(120),
             usable: Duration::from_millis(120),
+            warm: None,
             phases: Vec::new(),
         });
         assert_eq!(

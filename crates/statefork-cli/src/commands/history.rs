@@ -30,6 +30,7 @@ struct Entry {
     duration_ms: Option<f64>,
     phases: Phases,
     usable_ms: Option<f64>,
+    warm: Option<bool>,
     outcome: &'static str,
     error: Option<String>,
 }
@@ -46,6 +47,7 @@ impl From<&Operation> for Entry {
             duration_ms: operation.duration.map(ms),
             phases: Phases(operation.phases.clone()),
             usable_ms: operation.usable.map(ms),
+            warm: operation.warm,
             outcome: operation.outcome.as_str(),
             error: operation.error.clone(),
         }
@@ -69,7 +71,7 @@ fn shown(operations: &[Operation], layout: Layout) -> String {
         [
             operation.seq.to_string(),
             text::time(operation.started_at),
-            operation.kind.to_string(),
+            text::operation(operation.kind, operation.warm),
             operation
                 .target
                 .as_ref()
@@ -122,6 +124,7 @@ mod tests {
             started_at: Timestamp::UNIX_EPOCH + Duration::from_micros(1_764_000_000_123_456),
             duration: Some(Duration::from_micros(812_345)),
             usable: Some(Duration::from_micros(701_000)),
+            warm: Some(outcome == Outcome::Done),
             phases: vec![
                 (Phase::Pause, Duration::from_micros(1_500)),
                 (Phase::Create, Duration::from_millis(80)),
@@ -167,6 +170,7 @@ mod tests {
             "create": 80.0
           },
           "usable_ms": 701.0,
+          "warm": true,
           "outcome": "done",
           "error": null
         }

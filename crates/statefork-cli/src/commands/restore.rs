@@ -26,6 +26,9 @@ pub(crate) struct Restore {
     /// Take a snapshot of what changed first
     #[arg(long)]
     save: bool,
+    /// End only once the old container is gone
+    #[arg(long)]
+    wait: bool,
 }
 
 #[derive(Serialize)]
@@ -35,6 +38,7 @@ struct RestoreDocument {
     container: String,
     ports: Vec<Port>,
     saved: Option<String>,
+    warm: Option<bool>,
     #[serde(flatten)]
     took: Took,
 }
@@ -45,6 +49,7 @@ impl Restore {
         let request = RestoreRequest {
             revision: self.revision.clone(),
             save: self.save,
+            wait: self.wait,
         };
         let work = opened.environment.restore(&request);
         let during = format!("restoring {}", self.revision);
@@ -61,6 +66,7 @@ pub(super) fn answer(call: &Call<'_>, report: &RestoreReport) -> Result<()> {
         container: report.container.to_string(),
         ports: ports(&report.ports),
         saved: report.saved.as_ref().map(ToString::to_string),
+        warm: report.timing.warm,
         took: (&report.timing).into(),
     };
     call.answer(document, |_| shown(report))
@@ -72,9 +78,13 @@ fn shown(report: &RestoreReport) -> String {
         text.push_str(&format!("saved as {saved}\n"));
     }
     text.push_str(&format!(
-        "restored {} in {}: container {}\n",
+        "restored {} in {}{}: container {}\n",
         report.id,
         text::duration(report.timing.usable),
+        match report.timing.warm {
+            Some(true) => " (warm)",
+            _ => "",
+        },
         report.container.short()
     ));
     text

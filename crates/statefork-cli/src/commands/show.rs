@@ -27,6 +27,8 @@ struct ShowDocument {
     node: documents::Node,
     spec: Spec,
     not_held: NotHeldPaths,
+    /// The branches for which a container is prepared from it.
+    standby: Vec<String>,
 }
 
 /// The container's settings. Of environment variables the names alone.
@@ -98,12 +100,16 @@ impl Show {
             node: documents::Node::of(&snapshot, opened.environment.runtime_name()),
             spec: (&snapshot.spec).into(),
             not_held: NotHeldPaths(snapshot.not_held.clone()),
+            standby: opened.environment.prepared_for(&snapshot.id)?,
         };
-        call.answer(|| &document, |layout| shown(&snapshot, layout))
+        call.answer(
+            || &document,
+            |layout| shown(&snapshot, &document.standby, layout),
+        )
     }
 }
 
-fn shown(snapshot: &Snapshot, layout: Layout) -> String {
+fn shown(snapshot: &Snapshot, standby: &[String], layout: Layout) -> String {
     let or_image = |value: Option<String>| value.unwrap_or_else(|| "as the image says".to_owned());
     let list = |list: Vec<String>| match list.is_empty() {
         true => "none".to_owned(),
@@ -137,6 +143,7 @@ fn shown(snapshot: &Snapshot, layout: Layout) -> String {
         ("tags", list(snapshot.tags.clone())),
         ("labels", list(labels.collect())),
         ("head of", list(snapshot.branches.clone())),
+        ("prepared for", list(standby.to_vec())),
         ("created", time(snapshot.created_at)),
         (
             "size",
@@ -209,7 +216,7 @@ mod tests {
     #[test]
     fn a_snapshot_in_full() {
         insta::with_settings!({filters => vec![(r"[0-9a-f]{12}", "ID__________")]}, {
-            insta::assert_snapshot!(shown(&with_secret(), PLAIN), @r#"
+            insta::assert_snapshot!(shown(&with_secret(), &[], PLAIN), @r#"
             id          ID__________
             parent      none
             kind        filesystem
@@ -218,6 +225,7 @@ mod tests {
             tags        none
             labels      ticket=42
             head of     none
+            prepared for  none
             created     2025-11-24 16:00:00Z
             size        16.40 MB, 16.40 MB of it alone
             entrypoint  as the image says
@@ -238,6 +246,7 @@ mod tests {
             node: documents::Node::of(&snapshot, "fake"),
             spec: (&snapshot.spec).into(),
             not_held: NotHeldPaths(snapshot.not_held.clone()),
+            standby: Vec::new(),
         };
         let text = serde_json::to_string(&document).unwrap();
         assert!(text.contains("TOKEN") && !text.contains("s3cret"), "{text}");

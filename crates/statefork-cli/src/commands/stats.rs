@@ -26,6 +26,7 @@ struct Row {
     runtime: String,
     operation: &'static str,
     kind: Option<&'static str>,
+    warm: Option<bool>,
     phase: Option<&'static str>,
     count: usize,
     failed: usize,
@@ -43,6 +44,7 @@ impl From<&StatRow> for Row {
             runtime: row.runtime.clone(),
             operation: row.operation.as_str(),
             kind: row.kind.map(|kind| kind.as_str()),
+            warm: row.warm,
             phase: row.phase,
             count: row.count,
             failed: row.failed,
@@ -73,7 +75,7 @@ fn shown(rows: &[StatRow], layout: Layout) -> String {
             None => "-".to_owned(),
         };
         let (operation, phase) = match row.phase {
-            None => (row.operation.to_string(), "whole"),
+            None => (text::operation(row.operation, row.warm), "whole"),
             Some(phase) => (String::new(), phase),
         };
         [
@@ -117,6 +119,7 @@ mod tests {
             runtime: "fake".to_owned(),
             operation: OperationKind::Up,
             kind: None,
+            warm: None,
             phase,
             count: figures.map_or(0, |_| 2),
             failed: 1,
@@ -143,6 +146,7 @@ mod tests {
           "runtime": "fake",
           "operation": "up",
           "kind": null,
+          "warm": null,
           "phase": null,
           "count": 0,
           "failed": 1,

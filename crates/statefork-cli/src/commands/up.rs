@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use statefork_core::config::{
-    Application, Build, Config, Sources, parse_cpus, parse_env, parse_env_file, parse_hostname,
-    parse_image, parse_mount, parse_network, parse_port, parse_security_option, parse_size,
-    parse_tmpfs, parse_user, parse_workdir, set_env,
+    Application, Build, Config, Sources, Standby, parse_cpus, parse_env, parse_env_file,
+    parse_hostname, parse_image, parse_mount, parse_network, parse_port, parse_security_option,
+    parse_size, parse_standby, parse_tmpfs, parse_user, parse_workdir, set_env,
 };
 use statefork_core::environment::{
     AttachRequest, Environment, ImageRequest, Requested, UpReport, UpRequest,
@@ -77,6 +77,9 @@ pub(crate) struct Up {
     /// no-new-privileges=false
     #[arg(long, value_name = "OPTION")]
     security_opt: Option<String>,
+    /// From which snapshots a container is prepared ahead: none, head, recent:N or tags
+    #[arg(long, value_name = "WHICH")]
+    standby: Option<String>,
     /// Build the image from a folder with a Dockerfile first
     #[arg(long, value_name = "DIR")]
     build: Option<PathBuf>,
@@ -116,7 +119,10 @@ impl Up {
         let request = self.request(call)?;
         let opened = call.open()?;
         let report = match &self.attach {
-            Some(container) => attach(call, &opened, container).await?,
+            Some(container) => {
+                let standby = self.standby(call.session.config()?)?;
+                attach(call, &opened, container, standby).await?
+            }
             None => bring_up(&opened, &request).await?,
         };
         let document = UpDocument {
@@ -142,6 +148,7 @@ impl Up {
         let config = call.session.config()?;
         Ok(UpRequest {
             application: self.requested(config, &call.session.sources()?)?,
+            standby: self.standby(config)?,
             recreate: self.recreate,
         })
     }
@@ -171,6 +178,7 @@ impl Up {
             security_opt,
             build,
             recreate: _,
+            standby: _,
             attach: _,
             command,
         } = self;
@@ -263,6 +271,14 @@ impl Up {
         })
     }
 
+    fn standby(&self, config: &Config) -> Result<Option<Standby>> {
+        let mut standby = config.standby;
+        if let Some(text) = &self.standby {
+            standby.get_or_insert_default().which = parse_standby(text)?;
+        }
+        Ok(standby)
+    }
+
     fn ports(&self, config: &Config) -> Result<Vec<PortMapping>> {
         if self.publish.is_empty() {
             return Ok(config.application.ports.clone());
@@ -276,10 +292,16 @@ async fn bring_up(opened: &Opened, request: &UpRequest) -> Result<UpReport> {
     Ok(opened.progress.during("bringing it up", work).await?)
 }
 
-async fn attach(call: &Call<'_>, opened: &Opened, container: &str) -> Result<UpReport> {
+async fn attach(
+    call: &Call<'_>,
+    opened: &Opened,
+    container: &str,
+    standby: Option<Standby>,
+) -> Result<UpReport> {
     let request = AttachRequest {
         container: container.to_owned(),
         readiness: call.session.config()?.readiness.clone(),
+        standby,
     };
     Ok(opened.environment.attach(&request).await?)
 }

@@ -26,9 +26,9 @@ pub(crate) enum Worker {
         /// Its id in the runtime
         container: String,
     },
-    /// Flatten the chain that the branch stands on, if it is long
-    #[command(name = statefork_core::environment::FLATTEN, hide = true)]
-    Flatten,
+    /// Do what there is to do behind the operations on the branch
+    #[command(name = statefork_core::environment::TEND, hide = true)]
+    Tend,
 }
 
 impl Worker {
@@ -37,8 +37,8 @@ impl Worker {
             Self::Recover => recover(call).await,
             Self::Thaw { container } => thaw(call, container).await,
             // A home that was removed meanwhile must not be made anew.
-            Self::Flatten if !call.session.config()?.home.exists() => Ok(()),
-            Self::Flatten => Ok(call.environment()?.environment.flatten().await.map(drop)?),
+            Self::Tend if !call.session.config()?.home.exists() => Ok(()),
+            Self::Tend => Ok(call.environment()?.environment.tend().await?),
         }
     }
 }

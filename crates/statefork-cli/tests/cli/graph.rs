@@ -31,6 +31,7 @@ fn graph(world: &World) -> Vec<String> {
     runtime.add_image("localhost/app:1", config, &[]);
     let options = Options {
         programs: None,
+        standby_memory: None,
         freeze_timeout: Duration::from_secs(30),
         lock_timeout: Duration::from_secs(10),
         stop_timeout: Duration::ZERO,
@@ -48,6 +49,7 @@ fn graph(world: &World) -> Vec<String> {
             readiness: None,
         }),
         recreate: false,
+        standby: None,
     };
     let snapshot = |message: &str, tag: Option<&str>| SnapshotRequest {
         message: Some(message.to_owned()),

@@ -165,7 +165,12 @@ impl World {
         let place = place.map_or_else(String::new, |place| {
             format!("runtimes: {{{}: {{{place}}}}}\n", self.runtime)
         });
-        let yaml = format!("stop: {{timeout: 200ms}}\n{place}{yaml}");
+        // Most tests count containers: they ask for prepared ones where they mean them.
+        let standby = match yaml.contains("standby:") {
+            true => "",
+            false => "standby: none\n",
+        };
+        let yaml = format!("stop: {{timeout: 200ms}}\n{place}{standby}{yaml}");
         let path = self.folder.path().join("statefork.yaml");
         std::fs::write(&path, yaml).unwrap();
         // One that others can write is refused, whatever the caller's umask.

@@ -246,6 +246,8 @@ impl Config {
             branch: None,
             application: Application::default(),
             readiness: None,
+            standby: None,
+            standby_memory: None,
             stop_timeout: Duration::from_secs(10),
             lock_timeout: Duration::from_secs(10),
             freeze_timeout: Duration::from_secs(30),

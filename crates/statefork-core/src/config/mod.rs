@@ -15,6 +15,7 @@ mod node;
 mod problem;
 mod read;
 mod show;
+mod standby;
 mod value;
 
 use std::collections::BTreeMap;
@@ -30,10 +31,12 @@ pub use file::parse_env_file;
 pub use load::{Flags, Sources};
 pub use problem::Problem;
 pub use show::Shown;
+pub use standby::{Candidates, Standby};
 pub use value::{
     ValueError, ValueKind, Variables, parse_command, parse_cpus, parse_duration, parse_env,
     parse_hostname, parse_image, parse_mount, parse_mount_source, parse_name, parse_network,
-    parse_port, parse_security_option, parse_size, parse_tmpfs, parse_user, parse_workdir, set_env,
+    parse_port, parse_security_option, parse_size, parse_standby, parse_tmpfs, parse_user,
+    parse_workdir, set_env,
 };
 
 /// The environment's name where none is given.
@@ -57,6 +60,11 @@ pub struct Config {
     /// When the application counts as ready; `None`: a TCP connection to the first container
     /// port, and without ports at once (see [`Readiness::or_default`]).
     pub readiness: Option<Readiness>,
+    /// Which containers are prepared ahead; `None`: one from each branch's head.
+    pub standby: Option<Standby>,
+    /// How much memory all prepared containers of the home may take, in bytes; `None`: a tenth of the
+    /// machine's.
+    pub standby_memory: Option<u64>,
     /// How long a polite stop waits before it kills.
     pub stop_timeout: Duration,
     /// How long a command waits for another one's lock.

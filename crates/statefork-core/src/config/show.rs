@@ -76,6 +76,10 @@ impl Config {
         add("init", json!(spec.init));
         add("no_new_privileges", json!(spec.no_new_privileges));
         self.show_readiness(&mut add);
+        let standby = self.standby.unwrap_or_default();
+        add("standby.which", json!(standby.which.to_string()));
+        add("standby.count", json!(standby.count));
+        add("standby.memory", json!(self.standby_memory));
         add("stop.timeout", json!(show_duration(self.stop_timeout)));
         add("lock_timeout", json!(show_duration(self.lock_timeout)));
         add("freeze_timeout", json!(show_duration(self.freeze_timeout)));

@@ -5,7 +5,7 @@ use statefork_runtime::{Container, ContainerId, ObjectId, ObjectType};
 
 use super::up::{UpReport, check_settings};
 use super::{Begun, Environment, new_object};
-use crate::config::Readiness;
+use crate::config::{Readiness, Standby};
 use crate::error::{CoreError, Named, Result};
 use crate::model::{ImageSource, LiveContainer, MAIN, OperationKind, Settings};
 use crate::operation::Recorder;
@@ -17,6 +17,8 @@ pub struct AttachRequest {
     pub container: String,
     /// How its application says that it is usable; `None`: by the default rule.
     pub readiness: Option<Readiness>,
+    /// Which containers are prepared ahead; `None`: by default.
+    pub standby: Option<Standby>,
 }
 
 impl Environment {
@@ -61,6 +63,7 @@ impl Environment {
             spec: adoption.spec,
             readiness: Readiness::or_default(request.readiness.as_ref(), &adoption.published),
             ports: adoption.published,
+            standby: request.standby.unwrap_or_default(),
         };
         let objects = [(ObjectType::Prepared, new_object())];
         let intent = self.intent(OperationKind::Up, begun, Some(MAIN), &objects);

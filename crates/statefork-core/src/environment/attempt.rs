@@ -73,6 +73,7 @@ impl Environment {
                 snapshot: self.store().snapshot(live.record.number, &id)?,
                 spec: live.live.spec.clone(),
                 object: objects[1].1.clone(),
+                wait: false,
             };
             // As it is now: the command may have ended the application.
             let container = self.runtime.inspect(&live.live.id).await?;
@@ -91,7 +92,7 @@ impl Environment {
         };
         let outcome = outcome.await;
         let ((exit_code, restored, layers), timing) = recorder.finish(outcome)?;
-        self.flatten_behind(&live, layers).await;
+        self.tend_behind(&locked.branch, Some(layers)).await;
         Ok(TryReport {
             snapshot: id,
             exit_code,

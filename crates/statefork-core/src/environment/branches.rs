@@ -4,7 +4,7 @@ use statefork_runtime::Container;
 
 use super::{Begun, Environment};
 use crate::error::{CoreError, Named, Result};
-use crate::model::{Branch, MAIN, OperationKind};
+use crate::model::{Branch, MAIN, OperationKind, SnapshotId};
 use crate::naming::{glob_matches, nearest};
 use crate::operation::Recorder;
 use crate::store::{EnvironmentRecord, Store};
@@ -16,6 +16,8 @@ pub struct BranchView {
     pub branch: Branch,
     /// Its container; `None` if it has none, or if that was removed behind our back.
     pub container: Option<Container>,
+    /// The snapshots from which a container is prepared for it.
+    pub standby: Vec<SnapshotId>,
 }
 
 /// All branches of an environment.
@@ -34,13 +36,21 @@ impl Environment {
             let Some(record) = self.store().environment(&self.name, self.runtime.name())? else {
                 return Ok(None);
             };
+            let standbys = self.store().standbys(record.number)?;
             let mut branches = Vec::new();
             for branch in self.store().branches(record.number)? {
                 let container = match &branch.container {
                     Some(live) => self.runtime.inspect(&live.id).await?,
                     None => None,
                 };
-                branches.push(BranchView { branch, container });
+                let ready = standbys.iter().filter(|standby| {
+                    standby.branch == branch.number && standby.container.is_some()
+                });
+                branches.push(BranchView {
+                    standby: ready.map(|standby| standby.snapshot.clone()).collect(),
+                    branch,
+                    container,
+                });
             }
             Ok(Some(BranchList {
                 current: self.branch.clone().unwrap_or(record.current),
@@ -73,6 +83,8 @@ impl Environment {
             let intent = self.intent(OperationKind::BranchRemove, begun, Some(&branch.name), &[]);
             let recorder = Recorder::begin(self.store(), &intent)?;
             let outcome = async {
+                self.end_standbys(&record, |standby| standby.branch == branch.number)
+                    .await?;
                 self.retire_branch(&recorder, &branch).await?;
                 self.forget_shim(&branch).await?;
                 self.store().remove_branch(&branch, record.number, MAIN)

@@ -7,9 +7,8 @@ use jiff::Timestamp;
 use statefork_runtime::{
     Capture, CaptureRequest, Captured, FlattenRequest, ObjectId, Phase, RebaseRequest,
 };
-use statefork_shim::Shim;
 
-use super::{Environment, FLATTEN, Live};
+use super::{Environment, Live};
 use crate::error::{CoreError, Result};
 use crate::operation::Recorder;
 use crate::store::EnvironmentRecord;
@@ -17,7 +16,7 @@ use crate::store::EnvironmentRecord;
 /// Of the room for layers, the last fifth is for what is captured before a chain is flattened.
 const RESERVE: u32 = 5;
 /// How long no flattening is begun in the background after one that failed.
-const REST: Duration = Duration::from_secs(60);
+pub(super) const REST: Duration = Duration::from_secs(60);
 
 /// The layers that a chain may have.
 #[derive(Clone, Copy, Debug)]
@@ -178,38 +177,24 @@ impl Environment {
         }
     }
 
-    /// Has the branch's shim begin what nobody waits for, if a capture with so many layers was
-    /// published on it and something is to be done. The operation is done by then: what fails is
-    /// told.
-    pub(super) async fn flatten_behind(&self, live: &Live, layers: u32) {
-        if let Err(error) = self.ask_to_flatten(live, layers).await {
-            self.observer().notice(&format!(
-                "the chain is not flattened in the background: failed to {error}"
-            ));
-        }
-    }
-
-    async fn ask_to_flatten(&self, live: &Live, layers: u32) -> Result<()> {
-        let Some(programs) = &self.options.programs else {
-            return Ok(());
-        };
-        let room = self.room(&live.record, layers).await?;
+    /// Whether something is to be flattened behind, or was superseded and may go, after a capture with
+    /// so many layers was published.
+    pub(super) async fn is_flattening_due(
+        &self,
+        record: &EnvironmentRecord,
+        layers: u32,
+    ) -> Result<bool> {
+        let room = self.room(record, layers).await?;
         let is_long = room.is_some_and(|room| room.is_half_taken(layers));
-        if !is_long && !self.store().has_idle_superseded(live.record.number)? {
-            return Ok(());
+        if !is_long && !self.store().has_idle_superseded(record.number)? {
+            return Ok(false);
         }
         let rested = Timestamp::now() - REST;
         let runtime = self.runtime.name();
-        if self
+        let failed = self
             .store()
-            .flattening_failed_since(&self.name, runtime, rested)?
-        {
-            return Ok(());
-        }
-        let dir = self.home.shim_dir(live.branch.number);
-        let mut shim = Shim::ensure(&programs.helper, &dir).await?;
-        let worker = programs.command(&live.branch.name, &[FLATTEN]);
-        Ok(shim.work(&worker).await?)
+            .flattening_failed_since(&self.name, runtime, rested)?;
+        Ok(!failed)
     }
 }
 

@@ -81,6 +81,7 @@ impl Environment {
             self.store().begin_purge(record.number)?;
         }
         let outcome = async {
+            self.end_standbys(&record, |_| true).await?;
             for branch in &branches {
                 report.containers += self.retire_branch(&recorder, branch).await?;
             }
@@ -89,6 +90,7 @@ impl Environment {
                 report.snapshots = recorder.phases.time(Phase::Remove, purging).await?;
                 return Ok(());
             }
+            self.remove_retired(&record).await?;
             self.forget_superseded(&record, true).await?;
             self.forget_unreferenced(&record).await
         };
@@ -132,7 +134,8 @@ impl Environment {
     /// Removes an environment's snapshots, images and objects, and forgets it; how many snapshots
     /// that were. What is gone already is no error, so it can be taken up again.
     pub(super) async fn purge(&self, record: &EnvironmentRecord) -> Result<usize> {
-        self.end_flattenings().await?;
+        self.end_background(OperationKind::Flatten).await?;
+        self.end_background(OperationKind::Standby).await?;
         let snapshots = self.store().snapshots(record.number)?;
         let objects = self.store().objects(&self.name, self.runtime.name())?;
         // A container that was left behind holds the image that it runs from.

@@ -14,9 +14,9 @@ use super::{Begun, Environment, new_object, short};
 use crate::error::{CoreError, Result};
 use crate::model::{OperationKind, Outcome, Snapshot, SnapshotId};
 use crate::operation::Recorder;
-use crate::store::{EnvironmentRecord, Flattened};
+use crate::store::{Background, EnvironmentRecord, Flattened};
 
-/// How long a purge waits for flattenings to give way before it kills their processes.
+/// How long work in the background may take to give way before its process is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at them.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -72,7 +72,7 @@ impl Environment {
     ) -> Result<Option<Snapshot>> {
         let branch = self.branch(record, branch)?;
         let origin = branch.container.as_ref().map(|live| &live.origin);
-        let running = self.store().flattenings(&self.name, self.runtime.name())?;
+        let running = self.background(OperationKind::Flatten)?;
         for id in origin.into_iter().chain([&branch.head]) {
             let snapshot = self.store().snapshot(record.number, id)?;
             let is_begun = running
@@ -167,24 +167,29 @@ impl Environment {
         Ok(())
     }
 
-    /// Waits until no flattening of the environment runs, which each gives way once a purge has
-    /// begun; the process of one that takes too long is killed.
-    pub(super) async fn end_flattenings(&self) -> Result<()> {
+    /// The operations of a kind that run in the background.
+    fn background(&self, kind: OperationKind) -> Result<Vec<Background>> {
+        self.store()
+            .background(kind, &self.name, self.runtime.name())
+    }
+
+    /// Waits until no operation of a kind runs in the background, which each gives way once what it
+    /// works on is gone; the process of one that takes too long is killed.
+    pub(super) async fn end_background(&self, kind: OperationKind) -> Result<()> {
         let begun = Instant::now();
-        let running = || self.store().flattenings(&self.name, self.runtime.name());
-        while !running()?.is_empty() && begun.elapsed() < PATIENCE {
+        while !self.background(kind)?.is_empty() && begun.elapsed() < PATIENCE {
             tokio::time::sleep(PAUSE).await;
         }
-        let late = running()?;
-        for flattening in &late {
-            let killed = flattening.process.kill().await;
+        let late = self.background(kind)?;
+        for operation in &late {
+            let killed = operation.process.kill().await;
             killed.map_err(|source| CoreError::Io {
                 op: "end the process that has",
-                path: format!("/proc/{}", flattening.process.pid).into(),
+                path: format!("/proc/{}", operation.process.pid).into(),
                 source,
             })?;
             self.store()
-                .close_operation(flattening.seq, Outcome::Undone)?;
+                .close_operation(operation.seq, Outcome::Undone)?;
         }
         if !late.is_empty() {
             tokio::time::sleep(AFTERWARDS).await;

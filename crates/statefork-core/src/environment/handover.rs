@@ -3,37 +3,40 @@
 //!
 //! 1. The shim holds new connections.
 //! 2. The old container is paused; or stopped, where two cannot run at once, which is said.
-//! 3. The new one is launched and waited for.
+//! 3. The new one is launched and waited for; or one that was prepared ahead is thawed at the same time,
+//!    and asked once.
 //! 4. The shim's target moves; held connections go to the new container.
 //! 5. The store's branch moves: from here on there is no way back.
-//! 6. The old container is removed.
+//! 6. The old container is removed: behind, by a worker, unless somebody waits for that.
 //!
 //! Whatever fails before 5 is undone: the new container is removed, the old one unpaused (or, where
 //! it was stopped, started), the shim released.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use statefork_runtime::{
     Container, ContainerPort, ContainerSpec, ContainerState, LaunchRequest, ObjectId, ObjectType,
-    Phase, PortMapping,
+    Phase,
 };
 use statefork_shim::Shim;
 
-use super::{Environment, RECOVER, THAW};
+use super::Environment;
+use super::address::{release, targets, unguard};
+use crate::config::Readiness;
 use crate::error::{CoreError, Result};
 use crate::lock::LockMode;
 use crate::model::{Branch, LiveContainer, Snapshot};
 use crate::operation::Recorder;
-use crate::readiness::{Wait, address};
+use crate::readiness::Wait;
 use crate::store::EnvironmentRecord;
 
 /// Beyond the readiness limit, how long connections are held: for all the calls besides.
 const HOLD_MARGIN: Duration = Duration::from_secs(60);
 /// How long a new application without a readiness check is watched, whether it ends at once.
 const FIRST_SETTLE: Duration = Duration::from_millis(300);
+/// How long a container that was prepared ahead may take to be usable once it is thawed.
+const WARM_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The container to come.
 pub(super) struct Successor {
@@ -43,6 +46,8 @@ pub(super) struct Successor {
     pub(super) spec: ContainerSpec,
     /// Its random value, logged.
     pub(super) object: ObjectId,
+    /// Whether the operation ends only once the old container is gone.
+    pub(super) wait: bool,
 }
 
 /// What became of the old container while the new one comes.
@@ -98,108 +103,77 @@ impl Environment {
         shim: &mut Option<Shim>,
     ) -> Result<LiveContainer> {
         let frozen = old.as_ref().map(|(live, _)| live);
-        let guarded = self.guard(shim, &branch.name, frozen).await;
-        let retired = match guarded {
-            Ok(()) => self.retire(recorder, record, branch, &old, successor).await,
-            Err(error) => Err(error),
+        if let Err(error) = self.guard(shim, &branch.name, frozen).await {
+            return Err(error.and_then(release(shim).await));
+        }
+        let prepared = self.take_prepared(recorder, branch, &successor.snapshot, &successor.spec);
+        let (retired, prepared) = match prepared {
+            Ok(None) => {
+                let retiring = self.retire(recorder, record, branch, &old, successor);
+                (retiring.await, None)
+            }
+            Ok(Some(prepared)) => {
+                let (retired, thawed) = tokio::join!(
+                    self.retire(recorder, record, branch, &old, successor),
+                    recorder
+                        .phases
+                        .time(Phase::Thaw, self.thaw_prepared(&prepared)),
+                );
+                (retired, Some((prepared, thawed)))
+            }
+            Err(error) => (Err(error), None),
         };
         let retired = match retired {
             Ok(retired) => retired,
-            Err(error) => return Err(error.and_then(release(shim).await)),
+            Err(error) => {
+                let discarded = match prepared {
+                    Some((prepared, _)) => self.discard(&prepared).await,
+                    None => Ok(()),
+                };
+                return Err(error.and_then(discarded).and_then(release(shim).await));
+            }
         };
         let first = old.is_none();
-        match self
-            .succeed(recorder, record, branch, successor, shim, first)
-            .await
-        {
+        let mut warm = None;
+        if let Some((prepared, thawed)) = prepared {
+            let used = self
+                .use_prepared(recorder, record, branch, &prepared, thawed, shim)
+                .await;
+            warm = match used {
+                Ok(live) => Some(live),
+                Err(error) => {
+                    self.observer().notice(&format!(
+                        "another container is launched, since the prepared one cannot be used: \
+                         failed to {error}"
+                    ));
+                    if let Err(error) = self.discard(&prepared).await {
+                        return Err(error.and_then(self.bring_back(retired, branch, shim).await));
+                    }
+                    None
+                }
+            };
+        }
+        let succeeded = match warm {
+            Some(live) => {
+                // None was launched. The branch has gone on by now, so this cannot fail any more: an
+                // object that stays is forgotten by a worker.
+                if let Err(error) = self.store().forget_objects(&[&successor.object]) {
+                    self.observer().notice(&format!("failed to {error}"));
+                }
+                Ok(live)
+            }
+            None => {
+                self.succeed(recorder, record, branch, successor, shim, first)
+                    .await
+            }
+        };
+        match succeeded {
             Ok(live) => {
-                self.remove_retired(recorder, old).await;
+                self.end_retired(recorder, old, successor.wait).await;
                 Ok(live)
             }
             Err(error) => Err(error.and_then(self.bring_back(retired, branch, shim).await)),
         }
-    }
-
-    /// The branch's shim, listening on its ports unless the runtime still publishes them; `None`
-    /// where branches have none.
-    pub(super) async fn shim(&self, branch: &Branch) -> Result<Option<Shim>> {
-        let ports = match branch.is_attached() {
-            true => &[],
-            false => branch.ports.as_slice(),
-        };
-        let listening = self.listen(branch, ports).await?;
-        Ok(listening.map(|(shim, _)| shim))
-    }
-
-    /// Serves the branch's ports again if its shim died and its container lives.
-    pub(super) async fn revive_shim(&self, branch: &str) -> Result<()> {
-        let Some(record) = self.store().environment(&self.name, self.runtime.name())? else {
-            return Ok(());
-        };
-        let Some(branch) = self.store().branch(record.number, branch)? else {
-            return Ok(());
-        };
-        let Some(live) = branch.container.as_ref().filter(|live| !live.attached) else {
-            return Ok(());
-        };
-        let dir = self.home.shim_dir(branch.number);
-        if branch.ports.is_empty() || Shim::connect(&dir).await?.is_some() {
-            return Ok(());
-        }
-        match self.runtime.inspect(&live.id).await? {
-            Some(container) if container.state == ContainerState::Running => {
-                let mut shim = self.shim(&branch).await?;
-                self.retarget(&container, &branch, &mut shim).await
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The branch's shim, listening on exactly these ports; with the ports as they were bound.
-    pub(super) async fn listen(
-        &self,
-        branch: &Branch,
-        ports: &[PortMapping],
-    ) -> Result<Option<(Shim, Vec<PortMapping>)>> {
-        let Some(programs) = &self.options.programs else {
-            return match ports {
-                [] => Ok(None),
-                _ => Err(CoreError::InvalidSettings {
-                    what: "published ports".to_owned(),
-                    reason: "there is no helper program that could serve them".to_owned(),
-                }),
-            };
-        };
-        let dir = self.home.shim_dir(branch.number);
-        let mut shim = Shim::ensure(&programs.helper, &dir).await?;
-        let bound = shim.listen(ports).await?;
-        Ok(Some((shim, bound)))
-    }
-
-    /// Has the shim look after a container while it is frozen or stopped, should this process
-    /// die or take too long.
-    async fn guard(
-        &self,
-        shim: &mut Option<Shim>,
-        branch: &str,
-        frozen: Option<&LiveContainer>,
-    ) -> Result<()> {
-        let (Some(shim), Some(programs), Some(live)) = (shim, &self.options.programs, frozen)
-        else {
-            return Ok(());
-        };
-        let recover = programs.command(branch, &[RECOVER]);
-        let thaw = programs.command(branch, &[THAW, live.id.as_str()]);
-        shim.guard(&recover, &thaw, self.options.freeze_timeout)
-            .await?;
-        Ok(())
-    }
-
-    /// Has the branch's shim, if one runs, look after what this process could not undo: it sees the
-    /// connection end.
-    pub(super) async fn leave_to_shim(&self, branch: &Branch, live: &LiveContainer) -> Result<()> {
-        let mut shim = Shim::connect(&self.home.shim_dir(branch.number)).await?;
-        self.guard(&mut shim, &branch.name, Some(live)).await
     }
 
     async fn retire(
@@ -248,6 +222,34 @@ impl Environment {
         }
     }
 
+    /// Waits for a prepared container, switches and publishes it.
+    async fn use_prepared(
+        &self,
+        recorder: &mut Recorder<'_>,
+        record: &EnvironmentRecord,
+        branch: &Branch,
+        prepared: &LiveContainer,
+        thawed: Result<Option<Container>>,
+        shim: &mut Option<Shim>,
+    ) -> Result<LiveContainer> {
+        self.options.cancel.check()?;
+        let container = thawed?.ok_or_else(|| CoreError::Lost {
+            container: prepared.id.short().to_owned(),
+        })?;
+        let readiness = Readiness {
+            timeout: WARM_TIMEOUT.min(record.settings.readiness.timeout),
+            ..record.settings.readiness.clone()
+        };
+        let live = LiveContainer {
+            since: Timestamp::now(),
+            ..prepared.clone()
+        };
+        let wait = self.wait(&container, &readiness, Duration::ZERO);
+        self.publish(recorder, branch, &container, live, wait, shim)
+            .await
+            .inspect(|_| recorder.goes_on(true))
+    }
+
     /// Launches, waits, switches, publishes. After an error the new container is gone.
     async fn succeed(
         &self,
@@ -259,61 +261,112 @@ impl Environment {
         first: bool,
     ) -> Result<LiveContainer> {
         self.options.cancel.check()?;
-        let publish = match record.capabilities.reachable.is_yes() {
-            true => Vec::new(),
-            false => branch.ports.iter().map(|port| port.container).collect(),
-        };
-        let request = LaunchRequest {
-            name: self.container_name(&branch.name, &successor.object),
-            spec: successor.spec.clone(),
-            labels: self.owner(&successor.object).labels(ObjectType::Container),
-            publish: publish.into_iter().map(ContainerPort::tcp).collect(),
-        };
-        let capture = &successor.snapshot.capture;
+        recorder.goes_on(false);
+        let Successor {
+            snapshot,
+            spec,
+            object,
+            ..
+        } = successor;
+        let request = self.launch_request(record, branch, spec, object);
         let container = self
             .runtime
-            .launch(capture, &request, &recorder.phases)
+            .launch(&snapshot.capture, &request, &recorder.phases)
             .await?;
-        let published = async {
-            if let Some(shim) = shim
-                && branch.is_attached()
-            {
-                // The old one, which had them, has been stopped.
-                shim.listen(&branch.ports).await?;
-            }
-            let settle = if first { FIRST_SETTLE } else { Duration::ZERO };
-            self.wait_ready(recorder, record, &container, &successor.spec, settle)
-                .await?;
-            if let Some(shim) = shim {
-                let targets = targets(branch, &container, &successor.spec)?;
-                recorder
-                    .phases
-                    .time(Phase::Switch, shim.target(&targets))
-                    .await?;
-            }
-            recorder.usable();
-            let live = LiveContainer {
-                id: container.id.clone(),
-                object: successor.object.clone(),
-                origin: successor.snapshot.id.clone(),
-                spec: successor.spec.clone(),
-                since: Timestamp::now(),
-                attached: false,
-                capture: successor.snapshot.object.clone(),
-            };
-            recorder.time(Phase::Persist, || {
-                self.store()
-                    .move_branch(branch.number, &successor.snapshot.id, &live)
-            })?;
-            Ok(live)
+        let live = LiveContainer {
+            id: container.id.clone(),
+            object: object.clone(),
+            origin: snapshot.id.clone(),
+            spec: spec.clone(),
+            since: Timestamp::now(),
+            attached: false,
+            capture: snapshot.object.clone(),
         };
-        match published.await {
+        let settle = if first { FIRST_SETTLE } else { Duration::ZERO };
+        let wait = self.wait(&container, &record.settings.readiness, settle);
+        let published = self
+            .publish(recorder, branch, &container, live, wait, shim)
+            .await;
+        match published {
             Ok(live) => Ok(live),
             Err(error) => {
                 let removed = self.runtime.remove(&container.id).await;
                 Err(CoreError::and_then(error, removed.map_err(Into::into)))
             }
         }
+    }
+
+    /// How a container of ours is launched from a snapshot for a branch.
+    pub(super) fn launch_request(
+        &self,
+        record: &EnvironmentRecord,
+        branch: &Branch,
+        spec: &ContainerSpec,
+        object: &ObjectId,
+    ) -> LaunchRequest {
+        let publish = match record.capabilities.reachable.is_yes() {
+            true => Vec::new(),
+            false => branch.ports.iter().map(|port| port.container).collect(),
+        };
+        LaunchRequest {
+            name: self.container_name(&branch.name, object),
+            spec: spec.clone(),
+            labels: self.owner(object).labels(ObjectType::Container),
+            publish: publish.into_iter().map(ContainerPort::tcp).collect(),
+        }
+    }
+
+    /// Waits for a container that runs, leads the branch's ports to it, and makes it the branch's.
+    async fn publish(
+        &self,
+        recorder: &mut Recorder<'_>,
+        branch: &Branch,
+        container: &Container,
+        live: LiveContainer,
+        wait: Wait<'_>,
+        shim: &mut Option<Shim>,
+    ) -> Result<LiveContainer> {
+        if let Some(shim) = shim
+            && branch.is_attached()
+        {
+            // The old one, which had them, has been stopped.
+            shim.listen(&branch.ports).await?;
+        }
+        let ready = wait.until_ready(&live.spec.network);
+        recorder.phases.time(Phase::Ready, ready).await?;
+        if let Some(shim) = shim {
+            let targets = targets(branch, container, &live.spec)?;
+            recorder
+                .phases
+                .time(Phase::Switch, shim.target(&targets))
+                .await?;
+        }
+        recorder.usable();
+        recorder.time(Phase::Persist, || {
+            self.store().move_branch(branch.number, &live.origin, &live)
+        })?;
+        Ok(live)
+    }
+
+    fn wait<'a>(
+        &'a self,
+        container: &'a Container,
+        readiness: &'a Readiness,
+        settle: Duration,
+    ) -> Wait<'a> {
+        Wait {
+            runtime: self.runtime.as_ref(),
+            container,
+            readiness,
+            settle,
+            cancel: &self.options.cancel,
+        }
+    }
+
+    /// Removes a container that was prepared and cannot be used.
+    async fn discard(&self, prepared: &LiveContainer) -> Result<()> {
+        self.runtime.remove(&prepared.id).await?;
+        self.store().forget_objects(&[&prepared.object])
     }
 
     /// Waits until a container can be used.
@@ -325,13 +378,7 @@ impl Environment {
         spec: &ContainerSpec,
         settle: Duration,
     ) -> Result<()> {
-        let wait = Wait {
-            runtime: self.runtime.as_ref(),
-            container,
-            readiness: &record.settings.readiness,
-            settle,
-            cancel: &self.options.cancel,
-        };
+        let wait = self.wait(container, &record.settings.readiness, settle);
         recorder
             .phases
             .time(Phase::Ready, wait.until_ready(&spec.network))
@@ -368,33 +415,18 @@ impl Environment {
         }
     }
 
-    /// Lets the branch's connections go to a container that runs.
-    pub(super) async fn retarget(
-        &self,
-        container: &Container,
-        branch: &Branch,
-        shim: &mut Option<Shim>,
-    ) -> Result<()> {
-        let Some(shim) = shim else { return Ok(()) };
-        if branch.is_attached() {
-            return Ok(shim.release().await?);
-        }
-        let spec = match &branch.container {
-            Some(live) => live.spec.clone(),
-            None => ContainerSpec::default(),
-        };
-        shim.target(&targets(branch, container, &spec)?).await?;
-        Ok(())
-    }
-
-    /// Removes the old container. The operation is done by then: what fails is told, and left to the
-    /// next one.
-    async fn remove_retired(
+    /// Leaves the old container to a worker, or removes it where somebody waits for that or there is no
+    /// worker. The operation is done by then: what fails is told, and left to the next one.
+    async fn end_retired(
         &self,
         recorder: &mut Recorder<'_>,
         old: Option<(LiveContainer, Container)>,
+        wait: bool,
     ) {
         let Some((live, container)) = old else { return };
+        if !wait && !live.attached && self.options.programs.is_some() {
+            return;
+        }
         let removed = match live.attached {
             true => {
                 recorder
@@ -419,36 +451,4 @@ impl Environment {
             ));
         }
     }
-}
-
-async fn unguard(shim: &mut Option<Shim>) -> Result<()> {
-    match shim {
-        Some(shim) => Ok(shim.unguard().await?),
-        None => Ok(()),
-    }
-}
-
-async fn release(shim: &mut Option<Shim>) -> Result<()> {
-    match shim {
-        Some(shim) => Ok(shim.release().await?),
-        None => Ok(()),
-    }
-}
-
-/// Where each of the branch's ports leads.
-fn targets(
-    branch: &Branch,
-    container: &Container,
-    spec: &ContainerSpec,
-) -> Result<BTreeMap<u16, SocketAddr>> {
-    let ports = branch.ports.iter().map(|port| port.container);
-    ports
-        .map(|port| match address(container, &spec.network, port) {
-            Some(address) => Ok((port, address)),
-            None => Err(CoreError::InvalidSettings {
-                what: format!("port {port} of container {}", container.name),
-                reason: "the container has no address".to_owned(),
-            }),
-        })
-        .collect()
 }

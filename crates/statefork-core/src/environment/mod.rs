@@ -1,5 +1,6 @@
 //! An environment: one application on one runtime, and the graph of its versions.
 
+mod address;
 mod attach;
 mod attempt;
 mod branches;
@@ -12,14 +13,17 @@ mod handover;
 mod inside;
 mod left_builds;
 mod lifecycle;
+mod memory;
 mod read;
 mod recover;
 mod remove;
 mod restore;
 mod settings;
 mod snapshot;
+mod standby;
 mod status;
 mod tags;
+mod tend;
 mod up;
 mod verify;
 
@@ -105,8 +109,8 @@ pub struct Programs {
     /// The helper binary `statefork-shim`.
     pub helper: PathBuf,
     /// The main binary with the arguments that name this environment and its branch: what
-    /// [`RECOVER`] or [`THAW`] is appended to, to be run where a command has died, and [`FLATTEN`],
-    /// to be run in the background.
+    /// [`RECOVER`] or [`THAW`] is appended to, to be run where a command has died, and [`TEND`], to be
+    /// run in the background.
     pub worker: Vec<String>,
 }
 
@@ -123,8 +127,8 @@ impl Programs {
 pub const RECOVER: &str = "recover";
 /// The worker command that unpauses the container whose id follows.
 pub const THAW: &str = "thaw";
-/// The worker command that flattens the branch's chain, if it is long.
-pub const FLATTEN: &str = "flatten";
+/// The worker command that does what there is to do behind the operations on the branch.
+pub const TEND: &str = "tend";
 
 /// How operations are carried out.
 #[derive(Clone)]
@@ -141,6 +145,9 @@ pub struct Options {
     /// Other runtimes, which may build images where the environment's own has no builder, the
     /// preferred ones first; where none of them answers, `buildah` does. Empty: nobody else builds.
     pub builders: Vec<Builder>,
+    /// How much memory all prepared containers of the home may take, in bytes; `None`: a tenth of the
+    /// machine's.
+    pub standby_memory: Option<u64>,
     /// Ends operations early.
     pub cancel: Cancel,
     /// Is told.

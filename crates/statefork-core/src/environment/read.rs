@@ -45,6 +45,24 @@ impl Environment {
         show().map_err(|error| error.in_operation(format!("show {revision}")))
     }
 
+    /// The branches for which a container is prepared from a snapshot, by name.
+    pub fn prepared_for(&self, snapshot: &SnapshotId) -> Result<Vec<String>> {
+        let record = self.record()?;
+        let standbys = self.store().standbys(record.number)?;
+        let is_prepared = |branch: i64| {
+            standbys.iter().any(|standby| {
+                standby.branch == branch
+                    && standby.snapshot == *snapshot
+                    && standby.container.is_some()
+            })
+        };
+        let branches = self.store().branches(record.number)?.into_iter();
+        Ok(branches
+            .filter(|branch| is_prepared(branch.number))
+            .map(|branch| branch.name)
+            .collect())
+    }
+
     /// Its operation log, oldest first.
     pub fn history(&self) -> Result<Vec<Operation>> {
         self.store().operations(&self.name, self.runtime.name())

@@ -67,6 +67,8 @@ impl Environment {
             // Its containers may be half gone: forward is the only way.
             for branch in concerned {
                 self.end_shim(branch).await?;
+                self.end_standbys(record, |standby| standby.branch == branch.number)
+                    .await?;
                 if let Some(live) = &branch.container {
                     if !live.attached {
                         self.runtime.remove(&live.id).await?;
@@ -92,8 +94,10 @@ impl Environment {
             .filter(|(_, object)| !referenced.contains(object))
             .cloned()
             .collect();
-        if dead.kind == OperationKind::Flatten {
-            // It did nothing to a container.
+        if matches!(dead.kind, OperationKind::Flatten | OperationKind::Standby) {
+            // It did nothing to a branch's container.
+            let given_up = lost.iter().map(|(_, object)| object);
+            self.store().give_up_standbys(given_up)?;
             self.remove_objects(&lost).await?;
             return Ok(match published {
                 true => Outcome::Recovered,
@@ -206,7 +210,8 @@ impl Environment {
         self.remove_objects(&unreferenced).await
     }
 
-    /// The objects that the store names: containers of branches, captures of snapshots.
+    /// The objects that the store names: containers of branches, those prepared for them, captures of
+    /// snapshots.
     fn referenced(&self, record: &EnvironmentRecord) -> Result<HashSet<ObjectId>> {
         let mut referenced: HashSet<ObjectId> = self
             .store()
@@ -215,6 +220,9 @@ impl Environment {
             .collect();
         for branch in self.store().branches(record.number)? {
             referenced.extend(branch.container.map(|live| live.object));
+        }
+        for standby in self.store().standbys(record.number)? {
+            referenced.extend(standby.container.map(|live| live.object));
         }
         Ok(referenced)
     }

@@ -36,11 +36,14 @@ impl Environment {
         intent.snapshot_kind = Some(snapshot.kind);
         let recorder = Recorder::begin(self.store(), &intent)?;
         let outcome = async {
+            self.end_standbys(&record, |standby| standby.snapshot == id)
+                .await?;
             // Forgotten first: a snapshot in the store must never lack its capture. What is left
             // in the runtime if we die in between is found by its object.
             recorder.time(Phase::Persist, || {
                 self.store().remove_snapshot(record.number, &id)
             })?;
+            self.remove_retired(&record).await?;
             let removing = self.runtime.remove_capture(&snapshot.capture);
             recorder.phases.time(Phase::Remove, removing).await?;
             self.forget_superseded(&record, true).await?;

@@ -18,6 +18,8 @@ pub struct RestoreRequest {
     pub revision: String,
     /// Whether what changed since the last snapshot is kept in one of its own first.
     pub save: bool,
+    /// Whether it is done only once the former container is gone.
+    pub wait: bool,
 }
 
 impl RestoreRequest {
@@ -26,6 +28,7 @@ impl RestoreRequest {
         Self {
             revision: revision.to_owned(),
             save: false,
+            wait: false,
         }
     }
 }
@@ -118,12 +121,14 @@ impl Environment {
                 spec: snapshot.spec.clone(),
                 snapshot,
                 object: objects[0].1.clone(),
+                wait: request.wait,
             };
             self.hand_over(&mut recorder, &record, &branch, old, &successor)
                 .await
         };
         let outcome = outcome.await;
         let (live, timing) = recorder.finish(outcome)?;
+        self.tend_behind(&branch.name, None).await;
         Ok(RestoreReport {
             id,
             branch: branch.name,

@@ -85,7 +85,7 @@ impl Environment {
             .take(&mut recorder, &live, &id, &objects[0].1, request)
             .await;
         let (layers, timing) = recorder.finish(outcome)?;
-        self.flatten_behind(&live, layers).await;
+        self.tend_behind(&live.branch.name, Some(layers)).await;
         self.snapshot_report(&live, &id, timing)
     }
 
@@ -117,6 +117,7 @@ impl Environment {
                 snapshot: self.store().snapshot(live.record.number, &id)?,
                 spec: live.live.spec.clone(),
                 object: objects[1].1.clone(),
+                wait: false,
             };
             let old = Some((live.live.clone(), live.container.clone()));
             let handed_over = self
@@ -130,7 +131,7 @@ impl Environment {
         };
         let outcome = outcome.await;
         let (layers, timing) = recorder.finish(outcome)?;
-        self.flatten_behind(&live, layers).await;
+        self.tend_behind(&live.branch.name, Some(layers)).await;
         self.snapshot_report(&live, &id, timing)
     }
 

@@ -12,7 +12,7 @@ use statefork_runtime::{
 use super::handover::Successor;
 use super::settings::{port_differences, spec_differences};
 use super::{Begun, Environment, new_object, short};
-use crate::config::{Build, Readiness};
+use crate::config::{Build, Readiness, Standby};
 use crate::error::{CoreError, Named, Result};
 use crate::model::{
     Branch, ImageSource, LiveContainer, MAIN, OperationKind, Settings, SnapshotId, SnapshotKind,
@@ -57,6 +57,8 @@ pub struct Requested {
 pub struct UpRequest {
     /// The application; `None`: as it was.
     pub application: Option<Requested>,
+    /// Which containers are prepared ahead; `None`: as before, or of a new environment by default.
+    pub standby: Option<Standby>,
     /// Whether a container with other settings is replaced by one from the branch's head.
     pub recreate: bool,
 }
@@ -122,6 +124,7 @@ impl Environment {
             spec: requested.spec.clone(),
             ports: requested.ports.clone(),
             readiness: readiness(requested),
+            standby: request.standby.unwrap_or_default(),
         };
         self.remove_left_builds(&self.left_builds()?).await?;
         let [build, prepared, container] = &[new_object(), new_object(), new_object()];
@@ -164,6 +167,7 @@ impl Environment {
             }
         };
         let (report, timing) = recorder.finish(outcome)?;
+        self.tend_behind(&report.branch, None).await;
         Ok(UpReport {
             timing: Some(timing),
             ..report
@@ -202,6 +206,8 @@ impl Environment {
         }
         let todo = self.todo(request, &branch).await?;
         if let Todo::Nothing(live, container) = todo {
+            self.take_policy(request, &mut record)?;
+            self.tend_behind(&branch.name, None).await;
             let mut shim = self.shim(&branch).await?;
             self.retarget(&container, &branch, &mut shim).await?;
             return Ok(UpReport {
@@ -221,6 +227,9 @@ impl Environment {
                 record.settings.spec = requested.spec.clone();
                 record.settings.ports = requested.ports.clone();
                 record.settings.readiness = readiness(requested);
+            }
+            if let Some(standby) = request.standby {
+                record.settings.standby = standby;
             }
             let report = match todo {
                 Todo::Start(live) => {
@@ -250,10 +259,24 @@ impl Environment {
         };
         let outcome = outcome.await;
         let (report, timing) = recorder.finish(outcome)?;
+        self.tend_behind(&report.branch, None).await;
         Ok(UpReport {
             timing: Some(timing),
             ..report
         })
+    }
+
+    /// What does not concern the container that runs holds from now on.
+    fn take_policy(&self, request: &UpRequest, record: &mut EnvironmentRecord) -> Result<()> {
+        let Some(standby) = request.standby else {
+            return Ok(());
+        };
+        if record.settings.standby == standby {
+            return Ok(());
+        }
+        record.settings.standby = standby;
+        self.store()
+            .update_environment(record.number, &record.settings, &record.capabilities)
     }
 
     /// The graph's root never changes, so neither does the image.
@@ -325,6 +348,7 @@ impl Environment {
             snapshot: self.store().snapshot(record.number, &branch.head)?,
             spec: record.settings.spec.clone(),
             object: object.clone(),
+            wait: false,
         };
         let live = self
             .hand_over(recorder, record, branch, old, &successor)

@@ -8,6 +8,7 @@ mod branch;
 mod environment;
 mod operation;
 mod snapshot;
+mod standby;
 mod superseded;
 mod tag;
 
@@ -25,8 +26,9 @@ use crate::error::{CoreError, Result};
 use crate::process::ProcessIdentity;
 
 pub(crate) use environment::EnvironmentRecord;
-pub(crate) use operation::{Dead, Finished, NewOperation, Untold};
+pub(crate) use operation::{Background, Dead, Finished, NewOperation, Untold};
 pub(crate) use snapshot::NewSnapshot;
+pub(crate) use standby::{NewStandby, Reserved, Standby};
 pub(crate) use superseded::Flattened;
 
 /// What each version of the schema adds to the one before, the first one's first.

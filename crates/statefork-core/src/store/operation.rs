@@ -33,6 +33,7 @@ pub(crate) struct Finished<'a> {
     pub(crate) error: Option<&'a str>,
     pub(crate) duration: Duration,
     pub(crate) usable: Option<Duration>,
+    pub(crate) warm: Option<bool>,
     pub(crate) phases: &'a [(Phase, Duration)],
 }
 
@@ -56,9 +57,9 @@ pub(crate) struct Untold {
     pub(crate) target: Option<String>,
 }
 
-/// A flattening that runs.
+/// An operation in the background that runs.
 #[derive(Clone, Debug)]
-pub(crate) struct Flattening {
+pub(crate) struct Background {
     pub(crate) seq: i64,
     pub(crate) process: ProcessIdentity,
     pub(crate) target: Option<SnapshotId>,
@@ -144,7 +145,7 @@ impl Store {
         }
         let mut statement = connection.prepare(
             "SELECT seq, kind, branch, target, snapshot_kind, started_at, duration, usable,
-                    outcome, error
+                    outcome, error, warm
              FROM operations WHERE environment = ?1 AND runtime = ?2 ORDER BY seq",
         )?;
         let mut rows = statement.query((environment, runtime))?;
@@ -173,6 +174,7 @@ impl Store {
                 phases: phases.remove(&seq).unwrap_or_default(),
                 outcome: Outcome::parse(&outcome).ok_or_else(|| unknown("outcome"))?,
                 error: row.get(9)?,
+                warm: row.get(10)?,
             });
         }
         Ok(operations)
@@ -208,20 +210,26 @@ impl Store {
         Ok(dead)
     }
 
-    /// Flattenings of an environment that run, each with its snapshot and its process.
-    pub(crate) fn flattenings(&self, environment: &str, runtime: &str) -> Result<Vec<Flattening>> {
+    /// Operations of an environment that run in the background, of a kind that does, each with its
+    /// snapshot and its process.
+    pub(crate) fn background(
+        &self,
+        kind: OperationKind,
+        environment: &str,
+        runtime: &str,
+    ) -> Result<Vec<Background>> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(
             "SELECT seq, process, target FROM operations WHERE outcome = 'running'
-                 AND kind = 'flatten' AND environment = ?1 AND runtime = ?2",
+                 AND kind = ?3 AND environment = ?1 AND runtime = ?2",
         )?;
-        let mut rows = statement.query((environment, runtime))?;
+        let mut rows = statement.query((environment, runtime, kind.as_str()))?;
         let mut running = Vec::new();
         while let Some(row) = rows.next()? {
             let process: ProcessIdentity =
                 from_json("process of an operation", &row.get::<_, String>(1)?)?;
             if process.is_alive() {
-                running.push(Flattening {
+                running.push(Background {
                     seq: row.get(0)?,
                     process,
                     target: row.get::<_, Option<String>>(2)?.map(SnapshotId::from_store),
@@ -385,7 +393,7 @@ fn record_end(transaction: &Transaction<'_>, seq: i64, end: &Finished<'_>) -> Re
     transaction
         .prepare_cached(
             "UPDATE operations SET outcome = ?2, error = ?3, duration = ?4, usable = ?5,
-                 process = iif(?2 = 'running', ?6, process)
+                 warm = ?7, process = iif(?2 = 'running', ?6, process)
              WHERE seq = ?1",
         )?
         .execute((
@@ -395,6 +403,7 @@ fn record_end(transaction: &Transaction<'_>, seq: i64, end: &Finished<'_>) -> Re
             micros(end.duration),
             end.usable.map(micros),
             to_json(&ProcessIdentity::nobody())?,
+            end.warm,
         ))?;
     let mut insert = transaction.prepare_cached("INSERT INTO phases VALUES (?1, ?2, ?3, ?4)")?;
     for (position, (phase, took)) in end.phases.iter().enumerate() {

@@ -33,7 +33,9 @@ const IDLE: &str = "FROM superseded u WHERE u.environment = ?1
     AND NOT EXISTS (SELECT 1 FROM superseded o
         WHERE o.environment = u.environment AND o.stands_on = u.object)
     AND NOT EXISTS (SELECT 1 FROM branches b
-        WHERE b.environment = u.environment AND json_extract(b.container, '$.capture') = u.object)";
+        WHERE b.environment = u.environment AND json_extract(b.container, '$.capture') = u.object)
+    AND NOT EXISTS (SELECT 1 FROM standbys y
+        WHERE y.environment = u.environment AND json_extract(y.container, '$.capture') = u.object)";
 /// Nobody works on the environment who may have read what is idle now.
 const ALONE: &str = " AND NOT EXISTS (SELECT 1 FROM operations o
     JOIN environments e ON e.name = o.environment AND e.runtime = o.runtime

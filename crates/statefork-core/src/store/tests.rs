@@ -10,7 +10,7 @@ use statefork_runtime::{
 };
 
 use super::{Finished, NewOperation, NewSnapshot, Store, random_id};
-use crate::config::{Check, Readiness};
+use crate::config::{Check, Readiness, Standby};
 use crate::error::CoreError;
 use crate::model::{
     ImageSource, LiveContainer, MAIN, OperationKind, Outcome, Settings, SnapshotId, SnapshotKind,
@@ -25,6 +25,7 @@ fn settings() -> Settings {
         spec: ContainerSpec::default(),
         ports: Vec::new(),
         readiness: Readiness::of(Check::None),
+        standby: Standby::default(),
     }
 }
 
@@ -197,6 +198,7 @@ fn an_operation_is_in_the_log_before_it_ends_and_after() {
                 error: Some("start it: no \"such\" file\n…"),
                 duration: Duration::from_micros(9001),
                 usable: None,
+                warm: None,
                 phases: &phases,
             },
         )

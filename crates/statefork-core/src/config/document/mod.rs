@@ -2,6 +2,7 @@
 
 mod application;
 mod readiness;
+mod standby;
 mod variables;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ const KEYS: &[&str] = &[
     "init",
     "no_new_privileges",
     "readiness",
+    "standby",
     "stop",
     "lock_timeout",
     "freeze_timeout",
@@ -75,6 +77,7 @@ impl Document<'_> {
             .settings(&section, config)
             .and_then(|()| application::apply(self, &section, config))
             .and_then(|()| readiness::apply(&section, config))
+            .and_then(|()| standby::apply(&section, config))
             .and_then(|()| variables::files(self, &section))
             .map_err(|fault| self.locate(fault))?;
         for file in files {

@@ -40,6 +40,8 @@ pub enum ValueKind {
     Check,
     /// A security option.
     SecurityOption,
+    /// What containers are prepared from.
+    Standby,
 }
 
 impl fmt::Display for ValueKind {
@@ -62,6 +64,7 @@ impl fmt::Display for ValueKind {
             Self::LogText => "log text",
             Self::Check => "readiness check",
             Self::SecurityOption => "security option",
+            Self::Standby => "standby",
         })
     }
 }

@@ -5,6 +5,7 @@ mod error;
 mod mount;
 mod name;
 mod quantity;
+mod standby;
 
 use statefork_runtime::{Network, PortMapping, no_new_privileges};
 
@@ -17,6 +18,7 @@ pub use mount::{parse_mount, parse_mount_source, parse_tmpfs};
 pub use name::{parse_hostname, parse_image, parse_name, parse_user, parse_workdir};
 pub(super) use quantity::show_duration;
 pub use quantity::{parse_cpus, parse_duration, parse_size};
+pub use standby::parse_standby;
 
 /// Reads `bridge`, `none` or `host`.
 pub fn parse_network(text: &str) -> Result<Network, ValueError> {

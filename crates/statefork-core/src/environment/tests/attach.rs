@@ -30,6 +30,7 @@ fn attach(container: &str) -> AttachRequest {
     AttachRequest {
         container: container.to_owned(),
         readiness: None,
+        standby: None,
     }
 }
 

@@ -92,6 +92,7 @@ async fn a_restore_can_be_taken_back_and_save_what_would_be_lost() {
     let request = RestoreRequest {
         revision: "base".to_owned(),
         save: true,
+        wait: false,
     };
     let report = world.environment.restore(&request).await.unwrap();
     let saved = report.saved.unwrap();

@@ -48,6 +48,7 @@ async fn an_operation_that_is_interrupted_while_it_waits_is_undone() {
             ..stuck
         }),
         recreate: true,
+        standby: None,
     };
     world.run(&["rm", "/ready"]).await;
     let interrupt = async {
@@ -81,6 +82,7 @@ async fn a_restore_that_never_gets_ready_leaves_the_old_container_running() {
         .up(&UpRequest {
             application: Some(stuck),
             recreate: true,
+            standby: None,
         })
         .await
         .unwrap_err();

@@ -5,6 +5,7 @@ mod branches;
 mod flatten;
 mod handover;
 mod recovery;
+mod standby;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -68,6 +69,7 @@ impl World {
         let cancel = Cancel::new();
         let options = Options {
             programs: None,
+            standby_memory: None,
             freeze_timeout: Duration::from_secs(30),
             lock_timeout: Duration::from_millis(50),
             stop_timeout: Duration::from_millis(50),
@@ -92,6 +94,7 @@ impl World {
         let request = UpRequest {
             application: Some(requested),
             recreate: false,
+            standby: None,
         };
         self.environment.up(&request).await.unwrap().container
     }
@@ -229,6 +232,7 @@ async fn an_application_that_exits_at_once_is_no_environment() {
     let request = UpRequest {
         application: Some(crashing),
         recreate: false,
+        standby: None,
     };
     let error = world.environment.up(&request).await.unwrap_err();
     let CoreError::NotReady { reason, log, .. } = error.root() else {
@@ -291,6 +295,7 @@ async fn other_settings_are_refused_unless_the_container_is_made_anew() {
     let mut request = UpRequest {
         application: Some(other),
         recreate: false,
+        standby: None,
     };
     let error = world.environment.up(&request).await.unwrap_err();
     let CoreError::SettingsDiffer { differences, .. } = error.root() else {

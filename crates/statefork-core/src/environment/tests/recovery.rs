@@ -1,7 +1,7 @@
 //! A process that dies at any call of any operation: the next operation on the branch finishes or
 //! undoes what it left, says so, and nothing that was published is lost.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(super) struct Bed {
 }
 
 impl Bed {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::on(FakeRuntime::new())
     }
 
@@ -61,6 +61,7 @@ impl Bed {
         let told = Arc::new(Told::default());
         let options = Options {
             programs: None,
+            standby_memory: None,
             freeze_timeout: Duration::from_secs(30),
             lock_timeout: Duration::from_secs(5),
             stop_timeout: Duration::ZERO,
@@ -99,21 +100,25 @@ impl Bed {
     pub(super) async fn check(&self) {
         let record = self.environment.record().unwrap();
         let branches = self.environment.store().branches(record.number).unwrap();
-        let live: BTreeSet<_> = branches
+        let live = branches
             .iter()
             .filter_map(|branch| branch.container.as_ref())
-            .map(|live| live.id.clone())
-            .collect();
+            .map(|live| (live.id.clone(), ContainerState::Running));
+        let standbys = self.environment.store().standbys(record.number).unwrap();
+        let prepared = standbys.into_iter().map(|standby| {
+            (
+                standby.container.expect("it is ready").id,
+                ContainerState::Paused,
+            )
+        });
+        let known: BTreeMap<_, _> = live.chain(prepared).collect();
         let there: BTreeMap<_, _> = self
             .fake
             .containers()
             .into_iter()
             .map(|container| (container.id, container.state))
             .collect();
-        assert_eq!(there.keys().cloned().collect::<BTreeSet<_>>(), live);
-        for (id, state) in there {
-            assert_eq!(state, ContainerState::Running, "{id}");
-        }
+        assert_eq!(there, known);
         let history = self.environment.history().unwrap();
         assert!(history.iter().all(|row| row.outcome != Outcome::Running));
         // Each published snapshot comes back with what it was taken of.
@@ -134,6 +139,7 @@ impl Bed {
         let request = UpRequest {
             application: Some(app()),
             recreate: false,
+            standby: None,
         };
         self.environment.up(&request).await.unwrap();
     }
@@ -164,7 +170,7 @@ impl Bed {
         assert_eq!(names, [IMAGE], "{place}");
     }
 
-    async fn snapshot(&self, text: &str) {
+    pub(super) async fn snapshot(&self, text: &str) {
         self.write(text).await;
         let request = SnapshotRequest {
             message: Some(text.to_owned()),
@@ -175,7 +181,7 @@ impl Bed {
 }
 
 /// The operations, each on an environment that is up with two snapshots.
-const OPERATIONS: [&str; 9] = [
+const OPERATIONS: [&str; 11] = [
     "snapshot",
     "step",
     "restore",
@@ -185,6 +191,8 @@ const OPERATIONS: [&str; 9] = [
     "purge",
     "stop",
     "mounted",
+    "tend",
+    "warm",
 ];
 /// Those that have to do with long chains; "rebase" is a step.
 const OF_CHAINS: [&str; 2] = ["flatten", "rebase"];
@@ -203,6 +211,11 @@ async fn attempt(bed: &Bed, operation: &str) -> Result<()> {
     };
     match operation {
         "snapshot" => environment.snapshot(&message).await.map(drop),
+        "tend" => environment.tend().await,
+        "warm" => {
+            let to = RestoreRequest::to("HEAD");
+            environment.restore(&to).await.map(drop)
+        }
         "flatten" => environment.flatten().await.map(drop),
         "step" | "rebase" => environment.step(&message).await.map(drop),
         "restore" | "mounted" => {
@@ -312,6 +325,7 @@ async fn prepare(bed: &Bed, operation: &str, shared: &Path) {
     let request = UpRequest {
         application: Some(requested),
         recreate: false,
+        standby: None,
     };
     bed.environment.up(&request).await.unwrap();
     if OF_CHAINS.contains(&operation) {
@@ -327,6 +341,9 @@ async fn prepare(bed: &Bed, operation: &str, shared: &Path) {
         bed.snapshot("two").await;
     }
     bed.write("three").await;
+    if operation == "warm" {
+        bed.environment.tend().await.unwrap();
+    }
     if operation == "branch rm" {
         let record = bed.environment.record().unwrap();
         bed.environment
@@ -352,6 +369,7 @@ async fn recovered(bed: &Bed, operation: &str, calls: usize, done: bool) {
         // As it was; what was purged begins anew.
         application: (operation == "purge").then(app),
         recreate: false,
+        standby: None,
     };
     bed.environment.up(&request).await.unwrap();
     assert_eq!(bed.unfinished(), 0, "{place}");
@@ -375,6 +393,7 @@ async fn a_first_up_that_dies_leaves_no_environment() {
             let request = UpRequest {
                 application: Some(requested),
                 recreate: false,
+                standby: None,
             };
             let whole = tokio::time::timeout(PATIENCE, bed.environment.up(&request)).await;
             if !bed.faulty.resume() {

@@ -1,0 +1,311 @@
+//! Containers that are prepared ahead of a restore: launched from a snapshot, waited for, frozen.
+//!
+//! A worker prepares them behind the operations, without locks, and gives way: what it has made is
+//! removed where the snapshot or the branch's container is gone meanwhile. Each belongs to one branch and
+//! one snapshot. A restore that finds one takes it over in one transaction, thaws it, and asks once
+//! whether it is usable; if it is not, the restore launches another as if there had been none.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use statefork_runtime::{Container, ContainerState, ErrorKind, ObjectId, ObjectType, Phase};
+
+use super::memory::Memory;
+use super::{Begun, Environment, new_object};
+use crate::config::Candidates;
+use crate::error::Result;
+use crate::model::{Branch, LiveContainer, OperationKind, Snapshot, SnapshotId};
+use crate::operation::Recorder;
+use crate::store::{EnvironmentRecord, NewStandby, Reserved, Standby};
+
+/// What the home's prepared containers may take together unless the configuration says it: this part
+/// of the machine's memory.
+const BUDGET_PART: u64 = 10;
+/// None is prepared while less than this part of the machine's memory is free.
+const FREE_PART: u64 = 10;
+/// What is set aside at least for one.
+const LEAST: u64 = 4 * 1024 * 1024;
+/// How long a new application without a readiness check is given before it is frozen.
+const SETTLE: Duration = Duration::from_millis(300);
+/// Between two looks whether what is being prepared is still wanted.
+const LOOK: Duration = Duration::from_millis(50);
+
+impl Environment {
+    /// Whether containers can be prepared for a branch at all: two must be able to run at once.
+    pub(super) fn can_prepare(&self, record: &EnvironmentRecord, branch: &Branch) -> bool {
+        record.settings.standby.which != Candidates::None
+            && record.capabilities.pause.is_yes()
+            && branch
+                .container
+                .as_ref()
+                .is_some_and(|live| live.spec.can_run_twice())
+    }
+
+    /// The snapshots that a branch is likely to be brought back to, the likeliest first.
+    fn candidates(&self, record: &EnvironmentRecord, branch: &Branch) -> Result<Vec<SnapshotId>> {
+        let standby = &record.settings.standby;
+        let mut likely = match standby.which {
+            Candidates::None => Vec::new(),
+            Candidates::Head => vec![branch.head.clone()],
+            Candidates::Recent(count) => {
+                let mut recent: Vec<SnapshotId> = Vec::new();
+                for head in self.store().former_heads(branch.number)? {
+                    if recent.len() < count as usize && !recent.contains(&head) {
+                        recent.push(head);
+                    }
+                }
+                recent
+            }
+            Candidates::Tags => {
+                let tagged = self.store().tags(record.number)?;
+                let graph = self.store().graph(record.number)?;
+                let latest = graph.into_iter().rev().map(|(id, _)| id);
+                latest
+                    .filter(|id| tagged.iter().any(|(_, target)| target == id))
+                    .collect()
+            }
+        };
+        likely.truncate(standby.count.map_or(usize::MAX, |count| count as usize));
+        Ok(likely)
+    }
+
+    /// Whether something is to be prepared or given up for a branch.
+    pub(super) fn is_preparing_due(
+        &self,
+        record: &EnvironmentRecord,
+        branch: &Branch,
+    ) -> Result<bool> {
+        let mut ready: Vec<SnapshotId> = self
+            .store()
+            .standbys(record.number)?
+            .into_iter()
+            .filter(|standby| standby.branch == branch.number)
+            .map(|standby| standby.snapshot)
+            .collect();
+        let mut wanted = match self.can_prepare(record, branch) {
+            true => self.candidates(record, branch)?,
+            false => Vec::new(),
+        };
+        ready.sort();
+        wanted.sort();
+        Ok(ready != wanted)
+    }
+
+    /// Gives up what is no longer of use to a branch, and prepares what may be. For the worker.
+    pub(super) async fn prepare(&self, record: &EnvironmentRecord, branch: &Branch) -> Result<()> {
+        let wanted = match self.can_prepare(record, branch) {
+            true => self.candidates(record, branch)?,
+            false => Vec::new(),
+        };
+        let memory = Memory::read()?;
+        let is_short = memory.available < memory.total / FREE_PART;
+        let mut useless = Vec::new();
+        let mut there = Vec::new();
+        for standby in self.store().standbys(record.number)? {
+            if standby.branch != branch.number {
+                continue;
+            }
+            if !is_short && wanted.contains(&standby.snapshot) && self.is_usable(&standby).await? {
+                there.push(standby.snapshot);
+            } else {
+                useless.push(standby.object);
+            }
+        }
+        if self.store().give_up_standbys(&useless)? {
+            self.remove_retired(record).await?;
+        }
+        if is_short {
+            return Ok(());
+        }
+        let budget = self.options.standby_memory;
+        let budget = budget.unwrap_or(memory.total / BUDGET_PART);
+        for id in wanted.iter().filter(|id| !there.contains(id)) {
+            let snapshot = self.store().snapshot(record.number, id)?;
+            if snapshot.spec.can_run_twice() {
+                self.prepare_one(record, branch, &snapshot, budget).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a container that was prepared can be thawed; one that is being prepared counts as such.
+    async fn is_usable(&self, standby: &Standby) -> Result<bool> {
+        let Some(live) = &standby.container else {
+            return Ok(true);
+        };
+        let container = self.runtime.inspect(&live.id).await?;
+        Ok(container.is_some_and(|container| container.state == ContainerState::Paused))
+    }
+
+    async fn prepare_one(
+        &self,
+        record: &EnvironmentRecord,
+        branch: &Branch,
+        snapshot: &Snapshot,
+        budget: u64,
+    ) -> Result<()> {
+        let memory = match &branch.container {
+            Some(live) => self.memory_of(live).await?.unwrap_or(LEAST).max(LEAST),
+            None => return Ok(()),
+        };
+        let object = new_object();
+        let objects = [(ObjectType::Container, object.clone())];
+        let mut intent = self.intent(
+            OperationKind::Standby,
+            Begun::now(),
+            Some(&branch.name),
+            &objects,
+        );
+        intent.target = Some(&snapshot.id);
+        intent.snapshot_kind = Some(snapshot.kind);
+        let mut recorder = Recorder::begin(self.store(), &intent)?;
+        let reserved = self.store().reserve_standby(&NewStandby {
+            object: &object,
+            environment: record.number,
+            branch: branch.number,
+            snapshot: &snapshot.id,
+            memory_bytes: memory,
+            budget,
+        });
+        let outcome = match reserved {
+            Ok(Reserved::Yes) => {
+                self.make_ready(&mut recorder, record, branch, snapshot, &object)
+                    .await
+            }
+            Ok(Reserved::Unwanted) => Ok(false),
+            Ok(Reserved::Full { taken }) => {
+                self.observer().notice(&format!(
+                    "no container is prepared: it may take {memory} bytes of memory, and prepared \
+                     ones have {taken} of the {budget} that they may have"
+                ));
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        };
+        let outcome = match outcome {
+            Ok(true) => Ok(()),
+            unwanted => {
+                let objects: &[_] = &objects;
+                let given_up = self.store().give_up_standbys([&object]).map(drop);
+                let removed = match unwanted {
+                    // Its daemon went away: what was made is found again by the next operation.
+                    Err(ref error) if error.leaves_undone() => Ok(()),
+                    _ => self.remove_objects(objects).await,
+                };
+                let cleaned = given_up.and(removed);
+                match unwanted {
+                    Err(error) => Err(error.and_then(cleaned)),
+                    Ok(_) => cleaned,
+                }
+            }
+        };
+        recorder.finish(outcome).map(|_| ())
+    }
+
+    /// Launches a container, waits for it, freezes and publishes it; whether it is wanted still. After
+    /// an error, what was made may be there.
+    async fn make_ready(
+        &self,
+        recorder: &mut Recorder<'_>,
+        record: &EnvironmentRecord,
+        branch: &Branch,
+        snapshot: &Snapshot,
+        object: &ObjectId,
+    ) -> Result<bool> {
+        let request = self.launch_request(record, branch, &snapshot.spec, object);
+        let container = self
+            .runtime
+            .launch(&snapshot.capture, &request, &recorder.phases)
+            .await?;
+        let ready = self.wait_ready(recorder, record, &container, &snapshot.spec, SETTLE);
+        tokio::select! {
+            ready = ready => ready?,
+            unwanted = self.until_unwanted(object) => return unwanted.map(|()| false),
+        }
+        recorder.usable();
+        recorder
+            .phases
+            .time(Phase::Stop, self.runtime.pause(&container.id))
+            .await?;
+        let live = LiveContainer {
+            id: container.id.clone(),
+            object: object.clone(),
+            origin: snapshot.id.clone(),
+            spec: snapshot.spec.clone(),
+            since: Timestamp::now(),
+            attached: false,
+            capture: snapshot.object.clone(),
+        };
+        let memory = self.memory_of(&live).await?.unwrap_or(LEAST).max(LEAST);
+        recorder.time(Phase::Persist, || {
+            self.store().publish_standby(&live, memory)
+        })
+    }
+
+    /// Returns once what is being prepared is wanted no more.
+    async fn until_unwanted(&self, object: &ObjectId) -> Result<()> {
+        while self.store().is_standby_wanted(object)? {
+            self.options.cancel.check()?;
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Bytes of memory that a container has, as far as the kernel says.
+    async fn memory_of(&self, live: &LiveContainer) -> Result<Option<u64>> {
+        let usage = self.runtime.usage(&live.id).await?;
+        Ok(usage.map(|usage| usage.memory_bytes))
+    }
+
+    /// Takes over the container that is prepared for a branch and a snapshot with the same settings,
+    /// if there is one: from now on it is the operation's own.
+    pub(super) fn take_prepared(
+        &self,
+        recorder: &Recorder<'_>,
+        branch: &Branch,
+        snapshot: &Snapshot,
+        spec: &statefork_runtime::ContainerSpec,
+    ) -> Result<Option<LiveContainer>> {
+        if *spec != snapshot.spec {
+            return Ok(None);
+        }
+        self.store()
+            .take_standby(branch.number, &snapshot.id, recorder.seq())
+    }
+
+    /// Thaws a prepared container and says how it is.
+    pub(super) async fn thaw_prepared(
+        &self,
+        prepared: &LiveContainer,
+    ) -> Result<Option<Container>> {
+        match self.runtime.unpause(&prepared.id).await {
+            Ok(()) => Ok(self.runtime.inspect(&prepared.id).await?),
+            // Removed, or ended with its daemon.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound(_) | ErrorKind::WrongState) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives up the prepared containers that `which` says and removes them. One that is being prepared
+    /// is waited for.
+    pub(super) async fn end_standbys(
+        &self,
+        record: &EnvironmentRecord,
+        which: impl Fn(&Standby) -> bool,
+    ) -> Result<()> {
+        let standbys = self.store().standbys(record.number)?;
+        let chosen: Vec<_> = standbys.into_iter().filter(which).collect();
+        let objects = chosen.iter().map(|standby| &standby.object);
+        if self.store().give_up_standbys(objects)? {
+            if chosen.iter().any(|standby| standby.container.is_none()) {
+                self.end_background(OperationKind::Standby).await?;
+            }
+            self.remove_retired(record).await?;
+        }
+        Ok(())
+    }
+}
