@@ -12,12 +12,11 @@ use statefork_runtime::{
 };
 
 use crate::books::ContainerRecord;
-use crate::captures::lock;
 use crate::container::{Life, cgroup, cgroup_path, describe, look, not_found, wrong_state};
 use crate::plan::{ExecPlan, ProcessPlan, ProcessRef, file};
 use crate::runtime::Inner;
 use crate::settings::{hostname, no_new_privileges, own, user, variables, workdir};
-use crate::storage::{blocking, remove_tree, system, system_at};
+use crate::storage::{blocking, lock_if_there, remove_tree, system, system_at};
 use crate::tree::changes;
 use crate::{NativeRuntime, copy, launch, logs, network, spawn};
 
@@ -260,7 +259,9 @@ impl Inner {
             let removed = cgroup(&id).and_then(|cgroup| cgroup.remove());
             removed.map_err(|error| system(OP, error))?;
             let folder = inner.storage.container(&id);
-            let _one_at_a_time = folder.exists().then(|| lock(&folder)).transpose()?;
+            let Some(_one_at_a_time) = lock_if_there(&folder.join("lock"))? else {
+                return Ok(());
+            };
             remove_tree(&folder).map_err(|error| system_at(OP, &folder, error))
         })
         .await?;

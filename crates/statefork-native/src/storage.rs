@@ -127,6 +127,17 @@ pub(crate) fn lock(path: &Path) -> Result<File> {
     locked.map_err(|error| system_at("wait for a lock", path, error))
 }
 
+/// The same for a folder that somebody else may remove: `None` where it is gone.
+pub(crate) fn lock_if_there(path: &Path) -> Result<Option<File>> {
+    let locked = File::create(path).and_then(|file| file.lock().map(|()| file));
+    match locked {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        locked => locked
+            .map(Some)
+            .map_err(|error| system_at("wait for a lock", path, error)),
+    }
+}
+
 /// Removes a folder with all that is in it; absent is success.
 pub(crate) fn remove_tree(folder: &Path) -> io::Result<()> {
     let mut attempt = 1;

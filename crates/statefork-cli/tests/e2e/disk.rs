@@ -102,6 +102,12 @@ impl Daemon {
         self.state.join(format!("{}.sock", self.runtime))
     }
 
+    /// Ends it, and starts it again with what it had.
+    pub(crate) fn restart(&self) {
+        self.xtask("down");
+        self.xtask("up");
+    }
+
     fn xtask(&self, command: &str) {
         run(Command::new(env!("CARGO"))
             .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -233,7 +233,7 @@ fn rules() -> Vec<u8> {
     }
 }
 
-fn all_processes() -> impl Iterator<Item = Pid> {
+pub(crate) fn all_processes() -> impl Iterator<Item = Pid> {
     let entries = fs::read_dir("/proc").unwrap();
     let numbers = entries.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
     numbers.filter_map(Pid::from_raw)

@@ -25,6 +25,7 @@ mod reboot;
 mod restore;
 mod session;
 mod stress;
+mod warm;
 mod world;
 
 /// Makes a test of each case for each runtime.
@@ -72,6 +73,9 @@ cases! {
     chain: steps_beyond_the_limit_of_layers, what_flattens_behind_is_killed_and_purged;
     escape: mount, ptrace, sysrq, kcore, mknod, setuid, unshare, keyctl, bpf, modules, layer, cp,
         the_first_process_may_do_no_more, native_refuses_as_much;
+    warm: a_restore_goes_on_in_what_was_prepared, one_may_wait_until_the_old_one_is_gone,
+        what_a_prepared_one_has_done, a_killed_shim_or_worker_loses_nothing,
+        a_restarted_daemon_s_are_replaced;
     hard: a_sparse_gigabyte, capabilities_of_files_stay, a_mapping_that_is_written_all_the_time,
         one_byte_beside_much;
 }
@@ -104,6 +108,8 @@ cases! { @ native
     chain: steps_beyond_the_limit_of_layers;
     escape: mount, ptrace, sysrq, kcore, mknod, setuid, unshare, keyctl, bpf, modules, layer, cp,
         the_first_process_may_do_no_more, all_below_a_process_1, all_where_rights_may_grow;
+    warm: a_restore_goes_on_in_what_was_prepared, one_may_wait_until_the_old_one_is_gone,
+        what_a_prepared_one_has_done, a_killed_shim_or_worker_loses_nothing;
     hard: a_sparse_gigabyte, holes_take_no_room, capabilities_of_files_stay,
         attributes_of_users_stay, a_mapping_that_is_written_all_the_time, one_byte_beside_much,
         one_byte_beside_much_is_little;

@@ -113,7 +113,7 @@ pub(crate) fn the_address_stays_when_the_shim_is_killed(world: World) {
     assert_ne!(app.instance(), before);
 }
 
-fn kill_shim(world: &World) {
+pub(crate) fn kill_shim(world: &World) {
     for entry in std::fs::read_dir(world.home().join("shims")).unwrap() {
         let lock = std::fs::read(entry.unwrap().path().join("lock")).unwrap();
         let holder: serde_json::Value = serde_json::from_slice(&lock).unwrap();

@@ -121,6 +121,11 @@ impl World {
         self
     }
 
+    /// Restarts the daemon of [`World::with_own_daemon`].
+    pub(crate) fn restart_daemon(&self) {
+        self.daemon.as_ref().unwrap().restart();
+    }
+
     /// The disk of [`World::with_own_daemon`].
     pub(crate) fn daemon_disk(&self) -> &SmallDisk {
         &self.daemon.as_ref().unwrap().disk

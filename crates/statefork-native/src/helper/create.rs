@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
@@ -28,6 +29,15 @@ pub(super) fn run(plan: Plan, reports: Reports) -> io::Result<()> {
     drop(plan);
     drop(reports);
     monitor.run()
+}
+
+/// A container is as urgent as any other, also one that work in the background makes. Where we may not
+/// say so, it stays as its maker is.
+fn be_as_nice_as_others() -> Result<()> {
+    match rustix::process::setpriority_process(None, 0) {
+        Err(Errno::ACCESS | Errno::PERM) => Ok(()),
+        set => set.or_system("give the container the usual priority"),
+    }
 }
 
 /// What has been made, and is undone unless it becomes a container.
@@ -63,6 +73,7 @@ fn start(plan: &Plan, reports: &Reports) -> Result<Monitor> {
         .or_system("take over the command's pipe")?;
     let_go_of_stdio().or_system("open /dev/null")?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
+    be_as_nice_as_others()?;
     let cgroup = Cgroup::new(&plan.cgroup).or_system("find the cgroups of the machine")?;
     cgroup
         .create(&plan.limits)
