@@ -102,9 +102,11 @@ impl Daemon {
         self.state.join(format!("{}.sock", self.runtime))
     }
 
-    /// Ends it, and starts it again with what it had.
+    /// Kills it, and starts it again with what it had.
     pub(crate) fn restart(&self) {
-        self.xtask("down");
+        let record = crate::host::read_json(&self.state.join(format!("{}.json", self.runtime)));
+        let pid = i32::try_from(record["daemon"]["pid"].as_i64().unwrap()).unwrap();
+        crate::host::kill(rustix::process::Pid::from_raw(pid).unwrap());
         self.xtask("up");
     }
 
