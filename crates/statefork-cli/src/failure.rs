@@ -66,8 +66,9 @@ pub(crate) struct ErrorDocument {
     error: ErrorBody,
 }
 
+/// What a failure consists of.
 #[derive(Debug, Serialize)]
-struct ErrorBody {
+pub(crate) struct ErrorBody {
     kind: &'static str,
     message: String,
     causes: Vec<String>,
@@ -159,17 +160,29 @@ impl Failure {
         text
     }
 
+    /// The failure with its causes on one line.
+    pub(crate) fn one_line(&self) -> String {
+        let causes = self.causes();
+        let words = std::iter::once(format!("failed to {self}")).chain(causes);
+        printable(&words.collect::<Vec<_>>().join(": ").replace('\n', " "))
+    }
+
     /// The failure for programs.
     pub(crate) fn document(&self, exit_code: u8) -> ErrorDocument {
         ErrorDocument {
-            error: ErrorBody {
-                kind: Kind::of(self).as_str(),
-                message: format!("failed to {self}"),
-                causes: self.causes(),
-                hint: hints::hint(self),
-                exit_code,
-                output: self.output().to_vec(),
-            },
+            error: self.body(exit_code),
+        }
+    }
+
+    /// The same as a part of another document.
+    pub(crate) fn body(&self, exit_code: u8) -> ErrorBody {
+        ErrorBody {
+            kind: Kind::of(self).as_str(),
+            message: format!("failed to {self}"),
+            causes: self.causes(),
+            hint: hints::hint(self),
+            exit_code,
+            output: self.output().to_vec(),
         }
     }
 }

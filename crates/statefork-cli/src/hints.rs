@@ -80,10 +80,15 @@ pub(crate) fn hint(failure: &Failure) -> Option<String> {
                  finishes or undoes what could not be recorded",
         ),
         Kind::InvalidConfiguration => say("`statefork config check FILE` checks a configuration"),
+        Kind::Unsupported => match failure.root() {
+            Some(CoreError::SharedMount { .. }) => {
+                say("`fork --share-mounts` has all of them write there")
+            }
+            _ => None,
+        },
         Kind::InvalidValue
         | Kind::InvalidName
         | Kind::InvalidSettings
-        | Kind::Unsupported
         | Kind::Conflict
         | Kind::BuildFailed
         | Kind::SettingRefused

@@ -178,6 +178,8 @@ fn of_core(error: &CoreError) -> Kind {
         CoreError::NoBuilder { .. } => Kind::BuilderMissing,
         CoreError::InvalidSettings { .. } => Kind::InvalidSettings,
         CoreError::SettingsDiffer { .. } => Kind::SettingsDiffer,
+        CoreError::SharedMount { .. } | CoreError::HostNetwork => Kind::Unsupported,
+        CoreError::NoFreePort { .. } => Kind::PortInUse,
         CoreError::NotReady { .. } => Kind::NotReady,
         CoreError::Locked { .. } => Kind::Locked,
         CoreError::Interrupted => Kind::Interrupted,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use statefork_runtime::{ErrorKind as RuntimeErrorKind, ObjectKind, RuntimeError};
+use statefork_runtime::{ErrorKind as RuntimeErrorKind, ObjectKind, PortRange, RuntimeError};
 use statefork_shim::ShimError;
 
 use crate::lock::Holder;
@@ -149,6 +149,21 @@ pub enum CoreError {
         id: SnapshotId,
         /// What stands on it.
         reason: String,
+    },
+    /// A mount that a fork would write into beside others.
+    #[error("give each fork its own files in {}: it is a mount that all of them would write into", target.display())]
+    SharedMount {
+        /// Where it is in the container.
+        target: PathBuf,
+    },
+    /// A fork of a container that listens on the host itself.
+    #[error("give each fork its own ports: its network is the host's")]
+    HostNetwork,
+    /// None of the ports that were asked for is free.
+    #[error("find a free port in {range}")]
+    NoFreePort {
+        /// The ports of the host, and that of the container.
+        range: PortRange,
     },
     /// The environment has never been brought up, or is down.
     #[error("find a container of environment {environment:?} on {runtime}: it is not up")]
@@ -442,7 +457,9 @@ impl CoreError {
             | Self::NameTaken { .. }
             | Self::EnvironmentExists { .. }
             | Self::MainBranch
+            | Self::NoFreePort { .. }
             | Self::SnapshotInUse { .. } => ErrorKind::Conflict,
+            Self::SharedMount { .. } | Self::HostNetwork => ErrorKind::Unsupported,
             Self::NotReady { .. } | Self::Io { .. } | Self::Program { .. } | Self::Store(_) => {
                 ErrorKind::Failed
             }

@@ -185,6 +185,8 @@ pub struct Branch {
     pub ports: Vec<PortMapping>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it is removed by itself; `None`: never.
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Branch {
@@ -249,6 +251,8 @@ pub enum OperationKind {
     Switch,
     /// `try`.
     Try,
+    /// `fork`, of one new branch.
+    Fork,
     /// Flattening a chain of captures in the background.
     Flatten,
     /// Preparing a container in the background.
@@ -256,7 +260,7 @@ pub enum OperationKind {
 }
 
 impl OperationKind {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Up,
         Self::Snapshot,
         Self::Step,
@@ -271,6 +275,7 @@ impl OperationKind {
         Self::BranchPromote,
         Self::Switch,
         Self::Try,
+        Self::Fork,
         Self::Flatten,
         Self::Standby,
     ];
@@ -292,6 +297,7 @@ impl OperationKind {
             Self::BranchPromote => "branch promote",
             Self::Switch => "switch",
             Self::Try => "try",
+            Self::Fork => "fork",
             Self::Flatten => "flatten",
             Self::Standby => "standby",
         }

@@ -7,7 +7,7 @@ use rusqlite::Transaction;
 use statefork_runtime::{Boundary, ObjectId, ObjectType, Phase, Phases};
 
 use crate::error::{CoreError, Result};
-use crate::model::{OperationKind, Outcome, SnapshotId, SnapshotKind};
+use crate::model::{Branch, OperationKind, Outcome, SnapshotId, SnapshotKind};
 use crate::process::ProcessIdentity;
 use crate::store::{Finished, NewOperation, Store};
 
@@ -51,28 +51,63 @@ pub struct Timing {
     pub phases: Vec<(Phase, Duration)>,
 }
 
+impl Intent<'_> {
+    fn row<'a>(&'a self, process: &'a ProcessIdentity) -> NewOperation<'a> {
+        NewOperation {
+            kind: self.kind,
+            environment: self.environment,
+            runtime: self.runtime,
+            branch: self.branch,
+            target: self.target,
+            snapshot_kind: self.snapshot_kind,
+            process,
+            started_at: self.begun.0,
+            objects: self.objects,
+        }
+    }
+}
+
+fn process() -> Result<ProcessIdentity> {
+    ProcessIdentity::current().map_err(|source| CoreError::Io {
+        op: "read",
+        path: "/proc/self/stat".into(),
+        source,
+    })
+}
+
 impl<'a> Recorder<'a> {
     /// Writes the intent.
     pub(crate) fn begin(store: &'a Store, intent: &Intent<'_>) -> Result<Self> {
-        let process = ProcessIdentity::current().map_err(|source| CoreError::Io {
-            op: "read",
-            path: "/proc/self/stat".into(),
-            source,
-        })?;
-        let (started_at, begun) = intent.begun;
-        let seq = store.begin_operation(&NewOperation {
-            kind: intent.kind,
-            environment: intent.environment,
-            runtime: intent.runtime,
-            branch: intent.branch,
-            target: intent.target,
-            snapshot_kind: intent.snapshot_kind,
-            process: &process,
-            started_at,
-            objects: intent.objects,
-        })?;
+        let process = process()?;
+        let seq = store.begin_operation(&intent.row(&process))?;
         Boundary::Logged.pass();
-        Ok(Self {
+        Ok(Self::of(store, seq, intent.begun.1))
+    }
+
+    /// Writes the intents of forks, each with the branch that it names, in one transaction. `None`:
+    /// something has one of the names.
+    pub(crate) fn begin_forks(
+        store: &'a Store,
+        environment: i64,
+        intents: &[Intent<'_>],
+        expires_at: Option<Timestamp>,
+    ) -> Result<Option<Vec<(Self, Branch)>>> {
+        let process = process()?;
+        let rows: Vec<_> = intents.iter().map(|intent| intent.row(&process)).collect();
+        let Some(begun) = store.begin_forks(environment, &rows, expires_at)? else {
+            return Ok(None);
+        };
+        Boundary::Logged.pass();
+        let begun = begun.into_iter().zip(intents);
+        Ok(Some(
+            begun
+                .map(|((seq, branch), intent)| (Self::of(store, seq, intent.begun.1), branch))
+                .collect(),
+        ))
+    }
+
+    fn of(store: &'a Store, seq: i64, begun: Instant) -> Self {
+        Self {
             store,
             seq,
             begun,
@@ -80,7 +115,7 @@ impl<'a> Recorder<'a> {
             warm: None,
             left: false,
             phases: Phases::new(),
-        })
+        }
     }
 
     /// Runs blocking work and adds its time to a phase.

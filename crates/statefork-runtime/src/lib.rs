@@ -87,7 +87,7 @@ pub use labels::{
 };
 pub use path::{container_entry, container_path};
 pub use phase::{Phase, Phases};
-pub use port::{PortMapping, PortParseError, PortParseReason};
+pub use port::{PortMapping, PortParseError, PortParseReason, PortRange};
 pub use runtime::{Found, Runtime, RuntimeIdentity, RuntimeOptions};
 pub use security::{NO_NEW_PRIVILEGES, no_new_privileges};
 pub use spec::{

@@ -163,7 +163,13 @@ impl ContainerSpec {
     /// Whether two containers with these settings may run at the same time: no writable shared
     /// mount, and not the host's network.
     pub fn can_run_twice(&self) -> bool {
-        self.network != Network::Host && !self.mounts.iter().any(Mount::is_shared_writable)
+        self.network != Network::Host && self.shared_writable().is_none()
+    }
+
+    /// A mount in which two containers with these settings would write in the same place, if there is
+    /// one.
+    pub fn shared_writable(&self) -> Option<&Mount> {
+        self.mounts.iter().find(|mount| mount.is_shared_writable())
     }
 }
 

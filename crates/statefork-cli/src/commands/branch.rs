@@ -66,6 +66,7 @@ struct Listed {
     ports: Vec<Port>,
     created_at: String,
     standby: Vec<String>,
+    expires_at: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -90,6 +91,7 @@ impl From<&BranchView> for Listed {
             ports: ports(&branch.ports),
             created_at: time(branch.created_at),
             standby: view.standby.iter().map(ToString::to_string).collect(),
+            expires_at: branch.expires_at.map(time),
         }
     }
 }
@@ -182,7 +184,7 @@ fn shown(list: &BranchList, now: Timestamp, layout: Layout) -> String {
             branch.head.to_string(),
             state(view).to_owned(),
             live.map_or_else(|| "-".to_owned(), |live| live.id.short().to_owned()),
-            text::age(now, branch.created_at),
+            age(now, branch),
             text::ports(&branch.ports),
         ]
     });
@@ -191,6 +193,16 @@ fn shown(list: &BranchList, now: Timestamp, layout: Layout) -> String {
         rows,
         layout,
     )
+}
+
+/// How old a branch is, and for how long it is still there.
+fn age(now: Timestamp, branch: &statefork_core::Branch) -> String {
+    let age = text::age(now, branch.created_at);
+    match branch.expires_at {
+        // An age backwards: from then to now.
+        Some(end) => format!("{age} ({} left)", text::age(end, now)),
+        None => age,
+    }
 }
 
 #[cfg(test)]
@@ -213,6 +225,7 @@ mod tests {
                 container: None,
                 ports: vec!["8000:80".parse().unwrap()],
                 created_at: now - Duration::from_secs(ago),
+                expires_at: (name != "main").then(|| now + Duration::from_secs(599)),
             },
             container: None,
             standby: Vec::new(),
@@ -223,9 +236,9 @@ mod tests {
         };
         insta::with_settings!({filters => vec![(r"[0-9a-f]{12}", "ID__________")]}, {
             insta::assert_snapshot!(shown(&list, now, PLAIN), @"
-               BRANCH  HEAD          STATE  CONTAINER  AGE    PORTS
-               main    ID__________  down   -          1 day  127.0.0.1:8000 -> 80
-            *  trial   ID__________  down   -          1 min  127.0.0.1:8000 -> 80
+               BRANCH  HEAD          STATE  CONTAINER  AGE                 PORTS
+               main    ID__________  down   -          1 day               127.0.0.1:8000 -> 80
+            *  trial   ID__________  down   -          1 min (9 min left)  127.0.0.1:8000 -> 80
             ");
         });
     }

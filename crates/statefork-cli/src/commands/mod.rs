@@ -8,6 +8,7 @@ mod cp;
 mod doctor;
 mod down;
 mod exec;
+mod fork;
 mod history;
 mod image;
 pub(crate) mod list;
@@ -49,6 +50,7 @@ pub(crate) enum Command {
     Tree(tree::Tree),
     Show(show::Show),
     Tag(tag::Tag),
+    Fork(fork::Fork),
     Branch(branch::Branch),
     Switch(switch::Switch),
     Try(attempt::Try),
@@ -67,7 +69,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Runs it; returns its exit code, which is 0 for all but `exec`, `try` and `verify`.
+    /// Runs it; returns its exit code, which is 0 for all but `exec`, `try`, `fork` and `verify`.
     pub(crate) async fn run(&self, call: &Call<'_>) -> Result<u8> {
         match self {
             Self::Up(up) => up.run(call).await?,
@@ -81,6 +83,7 @@ impl Command {
             Self::Tree(tree) => tree.run(call)?,
             Self::Show(show) => show.run(call)?,
             Self::Tag(tag) => tag.run(call).await?,
+            Self::Fork(fork) => return fork.run(call).await,
             Self::Branch(branch) => branch.run(call).await?,
             Self::Switch(switch) => switch.run(call).await?,
             Self::Try(attempt) => return attempt.run(call).await,

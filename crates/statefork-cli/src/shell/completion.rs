@@ -232,6 +232,7 @@ mod tests {
         assert_eq!(completed("restore "), revisions);
         assert_eq!(completed("restore --save "), revisions);
         assert_eq!(completed("show H"), ["HEAD"]);
+        assert_eq!(completed("fork v"), ["v1"]);
         assert_eq!(completed("restore HEAD "), [""; 0]);
         assert_eq!(completed("rm v1 ba"), ["base"]);
         assert_eq!(completed("tag "), ["base", "v1"]);

@@ -53,6 +53,9 @@ fn wrong_usage_exits_2_and_says_what_was_meant() {
         (&["brnch"], "did you mean `branch`?"),
         (&["rm"], "REV"),
         (&["try"], "CMD"),
+        (&["fork", "-n", "many"], "invalid"),
+        (&["fork", "-p", "9001-9000:80"], "range"),
+        (&["fork", "--ttl", "soon"], "duration"),
     ] {
         let ended = world.run(args);
         assert_eq!(ended.code, 2, "{args:?}: {}", ended.stderr);

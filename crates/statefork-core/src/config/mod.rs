@@ -35,8 +35,8 @@ pub use standby::{Candidates, Standby};
 pub use value::{
     ValueError, ValueKind, Variables, parse_command, parse_cpus, parse_duration, parse_env,
     parse_hostname, parse_image, parse_mount, parse_mount_source, parse_name, parse_network,
-    parse_port, parse_security_option, parse_size, parse_standby, parse_tmpfs, parse_user,
-    parse_workdir, set_env,
+    parse_port, parse_port_range, parse_security_option, parse_size, parse_standby, parse_tmpfs,
+    parse_user, parse_workdir, set_env,
 };
 
 /// The environment's name where none is given.

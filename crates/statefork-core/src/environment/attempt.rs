@@ -69,15 +69,16 @@ impl Environment {
             if matches!(attended, Ok(0)) {
                 return Ok((0, false, layers));
             }
+            // As it is now: the command may have ended the application.
+            let container = self.runtime.inspect(&live.live.id).await?;
+            let old = container.map(|container| (live.live.clone(), container));
             let successor = Successor {
                 snapshot: self.store().snapshot(live.record.number, &id)?,
                 spec: live.live.spec.clone(),
                 object: objects[1].1.clone(),
                 wait: false,
+                is_new: old.is_none(),
             };
-            // As it is now: the command may have ended the application.
-            let container = self.runtime.inspect(&live.live.id).await?;
-            let old = container.map(|container| (live.live.clone(), container));
             // Whoever interrupts the command wants its changes undone, not the undoing.
             let mut undoing = self.clone();
             undoing.options.cancel = Cancel::new();

@@ -21,8 +21,8 @@ use statefork_runtime::{
 };
 use statefork_shim::Shim;
 
-use super::Environment;
 use super::address::{release, targets, unguard};
+use super::{Environment, identity};
 use crate::config::Readiness;
 use crate::error::{CoreError, Result};
 use crate::lock::LockMode;
@@ -48,6 +48,9 @@ pub(super) struct Successor {
     pub(super) object: ObjectId,
     /// Whether the operation ends only once the old container is gone.
     pub(super) wait: bool,
+    /// Whether its settings may never have run: without a readiness check it is then watched a while
+    /// before it counts as usable.
+    pub(super) is_new: bool,
 }
 
 /// What became of the old container while the new one comes.
@@ -133,7 +136,6 @@ impl Environment {
                 return Err(error.and_then(discarded).and_then(release(shim).await));
             }
         };
-        let first = old.is_none();
         let mut warm = None;
         if let Some((prepared, thawed)) = prepared {
             let used = self
@@ -163,7 +165,7 @@ impl Environment {
                 Ok(live)
             }
             None => {
-                self.succeed(recorder, record, branch, successor, shim, first)
+                self.succeed(recorder, record, branch, successor, shim)
                     .await
             }
         };
@@ -258,7 +260,6 @@ impl Environment {
         branch: &Branch,
         successor: &Successor,
         shim: &mut Option<Shim>,
-        first: bool,
     ) -> Result<LiveContainer> {
         self.options.cancel.check()?;
         recorder.goes_on(false);
@@ -266,6 +267,7 @@ impl Environment {
             snapshot,
             spec,
             object,
+            is_new,
             ..
         } = successor;
         let request = self.launch_request(record, branch, spec, object);
@@ -282,7 +284,10 @@ impl Environment {
             attached: false,
             capture: snapshot.object.clone(),
         };
-        let settle = if first { FIRST_SETTLE } else { Duration::ZERO };
+        let settle = match is_new {
+            true => FIRST_SETTLE,
+            false => Duration::ZERO,
+        };
         let wait = self.wait(&container, &record.settings.readiness, settle);
         let published = self
             .publish(recorder, branch, &container, live, wait, shim)
@@ -310,7 +315,7 @@ impl Environment {
         };
         LaunchRequest {
             name: self.container_name(&branch.name, object),
-            spec: spec.clone(),
+            spec: identity::settings(&branch.name, spec),
             labels: self.owner(object).labels(ObjectType::Container),
             publish: publish.into_iter().map(ContainerPort::tcp).collect(),
         }

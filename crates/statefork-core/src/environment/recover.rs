@@ -104,6 +104,14 @@ impl Environment {
                 false => Outcome::Undone,
             });
         }
+        if dead.kind == OperationKind::Fork && !published {
+            self.remove_objects(&lost).await?;
+            for branch in concerned {
+                self.forget_shim(branch).await?;
+                self.store().remove_fork(branch)?;
+            }
+            return Ok(Outcome::Undone);
+        }
         // What is frozen first: the application is away until then.
         for branch in &concerned {
             self.thaw(branch).await?;

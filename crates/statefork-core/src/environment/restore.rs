@@ -122,6 +122,7 @@ impl Environment {
                 snapshot,
                 object: objects[0].1.clone(),
                 wait: request.wait,
+                is_new: old.is_none(),
             };
             self.hand_over(&mut recorder, &record, &branch, old, &successor)
                 .await

@@ -118,6 +118,7 @@ impl Environment {
                 spec: live.live.spec.clone(),
                 object: objects[1].1.clone(),
                 wait: false,
+                is_new: false,
             };
             let old = Some((live.live.clone(), live.container.clone()));
             let handed_over = self

@@ -349,6 +349,7 @@ impl Environment {
             spec: record.settings.spec.clone(),
             object: object.clone(),
             wait: false,
+            is_new: old.is_none(),
         };
         let live = self
             .hand_over(recorder, record, branch, old, &successor)

@@ -6,7 +6,8 @@ use super::{Store, from_json, time};
 use crate::error::Result;
 use crate::model::{Branch, SnapshotId};
 
-const SELECT: &str = "SELECT b.number, b.name, s.id, b.container, b.ports, b.created_at
+const SELECT: &str = "SELECT b.number, b.name, s.id, b.container, b.ports, b.created_at,
+        b.expires_at
     FROM branches b JOIN snapshots s ON s.position = b.head";
 
 impl Store {
@@ -117,6 +118,7 @@ struct BranchRow {
     container: Option<String>,
     ports: String,
     created_at: i64,
+    expires_at: Option<i64>,
 }
 
 impl BranchRow {
@@ -128,6 +130,7 @@ impl BranchRow {
             container: row.get(3)?,
             ports: row.get(4)?,
             created_at: row.get(5)?,
+            expires_at: row.get(6)?,
         })
     }
 
@@ -143,6 +146,7 @@ impl BranchRow {
             container,
             ports: from_json("ports of a branch", &self.ports)?,
             created_at: time(self.created_at)?,
+            expires_at: self.expires_at.map(time).transpose()?,
         })
     }
 }

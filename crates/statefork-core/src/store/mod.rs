@@ -6,6 +6,7 @@
 
 mod branch;
 mod environment;
+mod fork;
 mod operation;
 mod snapshot;
 mod standby;

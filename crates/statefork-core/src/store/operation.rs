@@ -68,38 +68,7 @@ pub(crate) struct Background {
 impl Store {
     /// Writes an intent, with the objects that the operation is about to make.
     pub(crate) fn begin_operation(&self, new: &NewOperation<'_>) -> Result<i64> {
-        self.write(|transaction| {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO operations (kind, environment, runtime, branch, target,
-                         snapshot_kind, process, started_at, outcome)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                )?
-                .execute((
-                    new.kind.as_str(),
-                    new.environment,
-                    new.runtime,
-                    new.branch,
-                    new.target.map(SnapshotId::as_str),
-                    new.snapshot_kind.map(SnapshotKind::as_str),
-                    to_json(new.process)?,
-                    new.started_at.as_microsecond(),
-                    Outcome::Running.as_str(),
-                ))?;
-            let seq = transaction.last_insert_rowid();
-            for (kind, object) in new.objects {
-                transaction
-                    .prepare_cached("INSERT INTO objects VALUES (?1, ?2, ?3, ?4, ?5)")?
-                    .execute((
-                        object.as_str(),
-                        new.environment,
-                        new.runtime,
-                        kind.as_str(),
-                        seq,
-                    ))?;
-            }
-            Ok(seq)
-        })
+        self.write(|transaction| insert(transaction, new))
     }
 
     /// Records how an operation ended. With the outcome `running` it did not end: it has no process
@@ -386,6 +355,40 @@ impl Store {
         )?;
         Ok(())
     }
+}
+
+/// Writes an intent, and returns its sequence number.
+pub(super) fn insert(transaction: &Transaction<'_>, new: &NewOperation<'_>) -> Result<i64> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO operations (kind, environment, runtime, branch, target,
+                 snapshot_kind, process, started_at, outcome)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute((
+            new.kind.as_str(),
+            new.environment,
+            new.runtime,
+            new.branch,
+            new.target.map(SnapshotId::as_str),
+            new.snapshot_kind.map(SnapshotKind::as_str),
+            to_json(new.process)?,
+            new.started_at.as_microsecond(),
+            Outcome::Running.as_str(),
+        ))?;
+    let seq = transaction.last_insert_rowid();
+    for (kind, object) in new.objects {
+        transaction
+            .prepare_cached("INSERT INTO objects VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute((
+                object.as_str(),
+                new.environment,
+                new.runtime,
+                kind.as_str(),
+                seq,
+            ))?;
+    }
+    Ok(seq)
 }
 
 /// Writes how an operation ended.

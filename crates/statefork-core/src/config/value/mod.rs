@@ -7,7 +7,7 @@ mod name;
 mod quantity;
 mod standby;
 
-use statefork_runtime::{Network, PortMapping, no_new_privileges};
+use statefork_runtime::{Network, PortMapping, PortRange, no_new_privileges};
 
 pub(super) use env::{EnvFileFault, caller_value, env_var, read_env_lines};
 pub use env::{Variables, parse_env, set_env};
@@ -46,6 +46,12 @@ pub fn parse_security_option(text: &str) -> Result<bool, ValueError> {
 /// or none is any free one.
 pub fn parse_port(text: &str) -> Result<PortMapping, ValueError> {
     text.parse::<PortMapping>()
+        .map_err(|error| ValueError::new(ValueKind::Port, text, error.reason().to_string()))
+}
+
+/// Reads what [`parse_port`] reads, and `[IP:]FIRST-LAST:CONTAINER`.
+pub fn parse_port_range(text: &str) -> Result<PortRange, ValueError> {
+    text.parse::<PortRange>()
         .map_err(|error| ValueError::new(ValueKind::Port, text, error.reason().to_string()))
 }
 

@@ -3,6 +3,7 @@
 mod attach;
 mod branches;
 mod flatten;
+mod fork;
 mod handover;
 mod recovery;
 mod standby;

@@ -14,8 +14,8 @@ use statefork_runtime::{
 use super::{IMAGE, Told, app, run};
 use crate::config::{Check, Readiness};
 use crate::environment::{
-    Begun, Builder, Cancel, DownRequest, Environment, Options, RestoreRequest, SnapshotReport,
-    SnapshotRequest, UpRequest, new_object,
+    Begun, Builder, Cancel, DownRequest, Environment, ForkRequest, Options, RestoreRequest,
+    SnapshotReport, SnapshotRequest, UpRequest, new_object,
 };
 use crate::error::Result;
 use crate::home::Home;
@@ -119,6 +119,8 @@ impl Bed {
             .map(|container| (container.id, container.state))
             .collect();
         assert_eq!(there, known);
+        let live = branches.iter().filter(|branch| branch.container.is_some());
+        assert_eq!(live.count(), branches.len(), "a branch without a container");
         let history = self.environment.history().unwrap();
         assert!(history.iter().all(|row| row.outcome != Outcome::Running));
         // Each published snapshot comes back with what it was taken of.
@@ -181,10 +183,11 @@ impl Bed {
 }
 
 /// The operations, each on an environment that is up with two snapshots.
-const OPERATIONS: [&str; 11] = [
+const OPERATIONS: [&str; 12] = [
     "snapshot",
     "step",
     "restore",
+    "fork",
     "rm",
     "branch rm",
     "down",
@@ -221,6 +224,17 @@ async fn attempt(bed: &Bed, operation: &str) -> Result<()> {
         "restore" | "mounted" => {
             let to = RestoreRequest::to("HEAD^");
             environment.restore(&to).await.map(drop)
+        }
+        "fork" => {
+            let request = ForkRequest {
+                revision: Some("HEAD".to_owned()),
+                count: 3,
+                ..ForkRequest::default()
+            };
+            let forks = environment.fork(&request).await?.forks;
+            forks
+                .into_iter()
+                .try_for_each(|fork| fork.outcome.map(drop))
         }
         "rm" => environment.remove_snapshot("HEAD^").await.map(drop),
         "branch rm" => {
