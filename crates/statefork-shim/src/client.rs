@@ -223,6 +223,15 @@ impl Shim {
             .await
     }
 
+    /// Has a program run at a moment, in ms since 1970-01-01 UTC; see [`Request::Expire`].
+    ///
+    /// Errors: `Version`, `Io`, `Protocol`, also for a program that cannot be run, `TimedOut`.
+    pub async fn expire(&mut self, at_ms: u64, command: &[String]) -> Result<()> {
+        let command = command.to_vec();
+        let request = Request::Expire { at_ms, command };
+        self.command("have time kept by", request).await
+    }
+
     /// How it is.
     ///
     /// Errors: `Version`, `Io`, `Protocol`, `TimedOut`.

@@ -91,6 +91,10 @@ async fn perform(request: Request, id: ControlId, parts: &Parts) -> Reply {
             Ok(()) => Reply::Done,
             Err(error) => refused(format!("work in the background: {error}")),
         },
+        Request::Expire { at_ms, command } => match parts.expiry.set(at_ms, &command) {
+            Ok(()) => Reply::Done,
+            Err(error) => refused(format!("do something later: {error}")),
+        },
         Request::Status => Reply::Status(forwarder.status().await),
         Request::Shutdown => Reply::Done,
     }

@@ -37,6 +37,7 @@ mod control;
 mod daemon;
 mod directory;
 mod error;
+mod expiry;
 mod forwarder;
 mod guard;
 mod listener;

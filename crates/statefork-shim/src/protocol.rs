@@ -12,7 +12,7 @@
 //! `shutdown`, and a command that meets an older shim ends it and starts a new one.
 //!
 //! ```json
-//! {"hello":3,"pid":4711,"build":"0.1.0"}
+//! {"hello":4,"pid":4711,"build":"0.1.0"}
 //! ```
 //!
 //! # Requests
@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 use statefork_runtime::PortMapping;
 
 /// Version of this protocol.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Longest line in bytes, newline included.
 pub const MAX_LINE: usize = 64 * 1024;
@@ -145,6 +145,17 @@ pub enum Request {
     /// There is at most one at a time. What is asked for while one runs is answered `done` and begun
     /// after it; of several that wait so, the last one alone is.
     Work {
+        /// What is run.
+        command: Vec<String>,
+    },
+    /// Run a program with arguments at a moment of the wall clock, which may have passed: in a process
+    /// group of its own, without standard input, its output in the shim's log. It goes on when the
+    /// shim ends. Reply: `done`.
+    ///
+    /// There is at most one such moment; a second request replaces the first.
+    Expire {
+        /// The moment, in ms since 1970-01-01 UTC.
+        at_ms: u64,
         /// What is run.
         command: Vec<String>,
     },

@@ -12,6 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::control;
 use crate::directory::{Directory, SocketId};
+use crate::expiry::Expiry;
 use crate::forwarder::Forwarder;
 use crate::guard::Guards;
 use crate::listener::ACCEPT_PAUSE;
@@ -28,6 +29,7 @@ pub(crate) struct Parts {
     pub(crate) forwarder: Forwarder,
     pub(crate) guards: Guards,
     pub(crate) workers: Arc<Workers>,
+    pub(crate) expiry: Expiry,
     /// Told when the shim shall end.
     pub(crate) end: Notify,
 }
@@ -57,6 +59,7 @@ impl Server {
         let parts = Arc::new(Parts {
             forwarder: Forwarder::new(self.log.clone()),
             guards: Guards::new(Arc::clone(&workers), self.log.clone()),
+            expiry: Expiry::new(Arc::clone(&workers), self.log.clone()),
             workers,
             end: Notify::new(),
         });

@@ -249,6 +249,7 @@ mod tests {
                 operation: 7,
                 duration: Duration::from_millis(90),
                 usable: Duration::from_millis(85),
+                warm: Some(false),
                 phases: Vec::new(),
             },
         };

@@ -9,7 +9,7 @@ use statefork_runtime::{ContainerId, ErrorKind};
 use crate::call::Call;
 use crate::failure::Result;
 
-/// Between two attempts to recover.
+/// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
 /// A daemon that is away for longer is started by somebody who then gives a command.
 const GIVE_UP: Duration = Duration::from_secs(600);
@@ -29,28 +29,37 @@ pub(crate) enum Worker {
     /// Do what there is to do behind the operations on the branch
     #[command(name = statefork_core::environment::TEND, hide = true)]
     Tend,
+    /// Remove the branches of the environment whose time is over
+    #[command(name = statefork_core::environment::REAP, hide = true)]
+    Reap,
 }
 
 impl Worker {
     pub(crate) async fn run(&self, call: &Call<'_>) -> Result<()> {
         match self {
-            Self::Recover => recover(call).await,
+            Self::Recover => {
+                let environment = call.environment()?.environment;
+                persist(async || environment.recover_branch().await).await
+            }
             Self::Thaw { container } => thaw(call, container).await,
             // A home that was removed meanwhile must not be made anew.
-            Self::Tend if !call.session.config()?.home.exists() => Ok(()),
+            Self::Tend | Self::Reap if !call.session.config()?.home.exists() => Ok(()),
             Self::Tend => Ok(call.environment()?.environment.tend().await?),
+            // A branch that is worked on at the moment goes afterwards.
+            Self::Reap => {
+                let environment = call.environment()?.environment;
+                persist(async || environment.reap().await.map(drop)).await
+            }
         }
     }
 }
 
 /// Tries again while the runtime does not answer: its daemon may have died with the command, and
 /// come back.
-async fn recover(call: &Call<'_>) -> Result<()> {
-    let environment = call.environment()?.environment;
+async fn persist(attempt: impl AsyncFn() -> statefork_core::Result<()>) -> Result<()> {
     let begun = Instant::now();
     loop {
-        let outcome = environment.recover_branch().await;
-        match outcome {
+        match attempt().await {
             Err(error) if begun.elapsed() < GIVE_UP && is_passing(error.kind()) => {
                 tokio::time::sleep(PAUSE).await;
             }

@@ -35,7 +35,8 @@ impl Environment {
             return Ok(());
         };
         let dir = self.home.shim_dir(branch.number);
-        if branch.ports.is_empty() || Shim::connect(&dir).await?.is_some() {
+        let has_use = !branch.ports.is_empty() || branch.expires_at.is_some();
+        if !has_use || Shim::connect(&dir).await?.is_some() {
             return Ok(());
         }
         match self.runtime.inspect(&live.id).await? {
@@ -65,6 +66,9 @@ impl Environment {
         let dir = self.home.shim_dir(branch.number);
         let mut shim = Shim::ensure(&programs.helper, &dir).await?;
         let bound = shim.listen(ports).await?;
+        if let Some(end) = branch.expires_at {
+            self.tell_end(&mut shim, &branch.name, end).await?;
+        }
         Ok(Some((shim, bound)))
     }
 

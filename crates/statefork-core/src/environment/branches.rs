@@ -1,7 +1,9 @@
 //! `branch` and `switch`.
 
+use futures_util::StreamExt;
 use statefork_runtime::Container;
 
+use super::fork::at_once;
 use super::{Begun, Environment};
 use crate::error::{CoreError, Named, Result};
 use crate::model::{Branch, MAIN, OperationKind, SnapshotId};
@@ -78,22 +80,13 @@ impl Environment {
         let _lock = self.lock_whole(OperationKind::BranchRemove).await?;
         let record = self.record()?;
         let chosen = self.choose(&record, patterns)?;
-        let mut removed = Vec::new();
-        for branch in chosen {
-            let intent = self.intent(OperationKind::BranchRemove, begun, Some(&branch.name), &[]);
-            let recorder = Recorder::begin(self.store(), &intent)?;
-            let outcome = async {
-                self.end_standbys(&record, |standby| standby.branch == branch.number)
-                    .await?;
-                self.retire_branch(&recorder, &branch).await?;
-                self.forget_shim(&branch).await?;
-                self.store().remove_branch(&branch, record.number, MAIN)
-            };
-            let outcome = outcome.await;
-            recorder.finish(outcome)?;
-            removed.push(branch.name);
-        }
-        Ok(removed)
+        let work = chosen.into_iter().map(|branch| async {
+            self.remove_branch(begun, &record, &branch).await?;
+            Ok(branch.name)
+        });
+        let work = futures_util::stream::iter(work).buffered(at_once());
+        let outcomes: Vec<Result<_>> = work.collect().await;
+        outcomes.into_iter().collect()
     }
 
     /// The branches that names and patterns choose; each must choose something, and none `main`.

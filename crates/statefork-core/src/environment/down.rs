@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use jiff::Timestamp;
 use statefork_runtime::{Found, ObjectId, ObjectType, Phase, RuntimeError};
 use statefork_shim::Shim;
 
+use super::fork::at_once;
 use super::snapshot::SnapshotRequest;
 use super::{Begun, Environment};
 use crate::error::{CoreError, Result};
@@ -82,8 +84,13 @@ impl Environment {
         }
         let outcome = async {
             self.end_standbys(&record, |_| true).await?;
-            for branch in &branches {
-                report.containers += self.retire_branch(&recorder, branch).await?;
+            let work = branches
+                .iter()
+                .map(|branch| self.retire_branch(&recorder, branch));
+            let work = futures_util::stream::iter(work).buffer_unordered(at_once());
+            let outcomes: Vec<Result<usize>> = work.collect().await;
+            for containers in outcomes {
+                report.containers += containers?;
             }
             if request.purge {
                 let purging = self.purge(&record);

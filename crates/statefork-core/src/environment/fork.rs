@@ -292,7 +292,8 @@ fn check_own(spec: &ContainerSpec, request: &ForkRequest) -> Result<()> {
     }
 }
 
-fn at_once() -> usize {
+/// How many containers one command is busy with at once.
+pub(super) fn at_once() -> usize {
     let processors = std::thread::available_parallelism();
     processors.map_or(1, std::num::NonZero::get) * AT_ONCE
 }

@@ -45,6 +45,7 @@ impl Environment {
                 "the ports of branch {branch:?} are not served: failed to {error}"
             ));
         }
+        self.keep_time(Some(&locked.branch)).await;
         Ok(locked)
     }
 
@@ -69,9 +70,16 @@ impl Environment {
     /// Takes the lock of an operation on branches that are still to be made, and recovers what others
     /// that died have left.
     pub(super) async fn lock_beside(&self, kind: OperationKind) -> Result<Lock> {
-        let (environment, dead) = self.share_environment(kind.as_str()).await?;
-        self.recover_others(kind.as_str(), dead, None).await?;
+        let environment = self.share_and_recover(kind.as_str()).await?;
         self.tell_recovered()?;
+        self.keep_time(None).await;
+        Ok(environment)
+    }
+
+    /// Takes the environment's lock beside others, and recovers what can be without a branch's.
+    pub(super) async fn share_and_recover(&self, command: &'static str) -> Result<Lock> {
+        let (environment, dead) = self.share_environment(command).await?;
+        self.recover_others(command, dead, None).await?;
         Ok(environment)
     }
 
@@ -145,6 +153,7 @@ impl Environment {
             .await?;
         self.recover(None).await?;
         self.tell_recovered()?;
+        self.keep_time(None).await;
         Ok(lock)
     }
 

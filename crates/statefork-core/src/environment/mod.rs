@@ -8,6 +8,7 @@ mod build;
 mod chain;
 mod copy;
 mod down;
+mod expiry;
 mod flatten;
 mod fork;
 mod handover;
@@ -132,6 +133,8 @@ pub const RECOVER: &str = "recover";
 pub const THAW: &str = "thaw";
 /// The worker command that does what there is to do behind the operations on the branch.
 pub const TEND: &str = "tend";
+/// The worker command that removes the branches of the environment whose time is over.
+pub const REAP: &str = "reap";
 
 /// How operations are carried out.
 #[derive(Clone)]

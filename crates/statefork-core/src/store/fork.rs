@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction};
 
-use super::{NewOperation, Store, damaged};
+use super::{NewOperation, Store, damaged, time};
 use crate::error::Result;
 use crate::model::{Branch, SnapshotId};
 
@@ -29,6 +29,22 @@ impl Store {
                 .map(|fork| begin(transaction, environment, fork, expires_at));
             begun.collect::<Result<_>>().map(Some)
         })
+    }
+
+    /// The branches whose time is over.
+    pub(crate) fn expired(&self, environment: i64, now: Timestamp) -> Result<Vec<Branch>> {
+        let branches = self.branches(environment)?.into_iter();
+        let is_over = |branch: &Branch| branch.expires_at.is_some_and(|end| end <= now);
+        Ok(branches.filter(is_over).collect())
+    }
+
+    /// When the next branch of an environment ends by itself, if one does.
+    pub(crate) fn next_end(&self, environment: i64) -> Result<Option<Timestamp>> {
+        let connection = self.lock();
+        let end: Option<i64> = connection
+            .prepare_cached("SELECT min(expires_at) FROM branches WHERE environment = ?1")?
+            .query_row([environment], |row| row.get(0))?;
+        end.map(time).transpose()
     }
 
     /// Takes a fork's branch back that was not published, or no longer is.

@@ -3,6 +3,7 @@
 //! This program is also the helper program that the tests start, and a shim of another version.
 
 mod application;
+mod expiry;
 mod fixture;
 mod forwarding;
 mod holding;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         lifecycle::tests(),
         process::tests(),
         work::tests(),
+        expiry::tests(),
     ];
     libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
 }

@@ -327,6 +327,7 @@ async fn a_fork_s_host_name_tells_it_apart_and_a_promoted_one_is_main_s_again() 
     let again = UpRequest {
         application: Some(requested),
         recreate: false,
+        standby: None,
     };
     assert!(
         on(&world, "fork-2")
