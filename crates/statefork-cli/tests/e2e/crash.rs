@@ -168,6 +168,42 @@ fn cut_off_everywhere(world: &World, operation: &Operation) {
     panic!("it does not end within {MOST} boundaries");
 }
 
+/// Each of several forks that were under way is there and answers, or is gone.
+pub(crate) fn of_fork(world: World) {
+    // On a daemon each one takes much longer, and no other turns are taken.
+    let (count, most) = match world.runtime {
+        "native" => ("8", 8 * MOST),
+        _ => ("2", 2 * MOST),
+    };
+    let app = App::of(&world.json(&UP));
+    world.ok(&["snapshot"]);
+    let mut passed = BTreeSet::new();
+    for number in 1..=most {
+        let Some(place) = cut_off(&world, &["fork", "HEAD", "-n", count], number, 0) else {
+            return check_passed(&world, passed);
+        };
+        answers(app, &place);
+        let next = world.run(&["tag", "after"]);
+        assert_eq!(next.code, 0, "{place}: {}", next.stderr);
+        let says_so = next.stderr.contains("fork (operation ");
+        assert!(says_so || place == "recorded", "{place}: {}", next.stderr);
+        world.ok(&["tag", "-d", "after"]);
+        let state = State::of(&world);
+        state.check(&world, &place);
+        let branches = state.branches.as_array().unwrap();
+        branches
+            .iter()
+            .for_each(|branch| answers(App::of(branch), &place));
+        let shims = std::fs::read_dir(world.home().join("shims")).unwrap();
+        assert_eq!(shims.count(), branches.len(), "{place}");
+        if branches.len() > 1 {
+            world.ok(&["branch", "rm", "fork-*"]);
+        }
+        passed.insert(place);
+    }
+    panic!("it does not end within {most} boundaries");
+}
+
 /// Cut off at each boundary, each time in a new environment.
 pub(crate) fn of_up(world: World) {
     // The first probe of a runtime is no part of this.

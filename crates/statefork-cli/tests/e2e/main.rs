@@ -13,6 +13,7 @@ mod errors;
 mod escape;
 #[cfg(feature = "crash-points")]
 mod foreign;
+mod fork;
 mod full;
 mod graph;
 mod hard;
@@ -63,9 +64,12 @@ cases! {
     graph: tags_and_revisions, restore_back_and_forth, what_follows_a_removed_snapshot_stays,
         branches_live_side_by_side, try_keeps_or_goes_back, what_is_stopped_starts_with_its_changes,
         a_killed_restore_is_undone_by_itself, a_freeze_has_a_limit;
+    fork: from_now_and_from_an_old_snapshot, of_a_parent_that_is_stopped,
+        one_whose_port_is_in_use_fails_alone, names_and_what_is_shared_are_refused_first,
+        interrupted_ones_are_undone, they_end_after_their_time, a_killed_shim_does_not_keep_them;
     #[cfg(feature = "crash-points")]
-    crash: of_up, of_snapshot, of_step, of_restore, of_rm, of_tag, of_branch_rm, of_try, of_down,
-        of_purge;
+    crash: of_up, of_snapshot, of_step, of_restore, of_rm, of_tag, of_branch_rm, of_try, of_fork,
+        of_down, of_purge;
     interrupt: up_is_undone, a_build_is_undone, restore_is_undone, any_moment_of_a_snapshot_or_step,
         down_comes_to_its_end, exec_is_left_to_itself;
     stress: ten_processes_on_one_home, a_held_lock_names_its_holder;
@@ -99,8 +103,13 @@ cases! { @ native
     graph: tags_and_revisions, restore_back_and_forth, what_follows_a_removed_snapshot_stays,
         branches_live_side_by_side, try_keeps_or_goes_back, what_is_stopped_starts_with_its_changes,
         a_killed_restore_is_undone_by_itself, a_freeze_has_a_limit;
+    fork: from_now_and_from_an_old_snapshot, of_a_parent_that_is_stopped,
+        one_whose_port_is_in_use_fails_alone, names_and_what_is_shared_are_refused_first,
+        interrupted_ones_are_undone, they_end_after_their_time, a_killed_shim_does_not_keep_them,
+        cut_off_at_random_moments, many_at_once_all_answer_and_go;
     #[cfg(feature = "crash-points")]
-    crash: of_up, of_snapshot, of_step, of_restore, of_rm, of_tag, of_branch_rm, of_try, of_down;
+    crash: of_up, of_snapshot, of_step, of_restore, of_rm, of_tag, of_branch_rm, of_try, of_fork,
+        of_down;
     interrupt: up_is_undone, restore_is_undone, any_moment_of_a_snapshot_or_step,
         down_comes_to_its_end, exec_is_left_to_itself;
     stress: ten_processes_on_one_home, a_held_lock_names_its_holder;

@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use statefork_runtime::Container;
 
-use super::fork::at_once;
+use super::down::ENDED_AT_ONCE;
 use super::{Begun, Environment};
 use crate::error::{CoreError, Named, Result};
 use crate::model::{Branch, MAIN, OperationKind, SnapshotId};
@@ -84,7 +84,7 @@ impl Environment {
             self.remove_branch(begun, &record, &branch).await?;
             Ok(branch.name)
         });
-        let work = futures_util::stream::iter(work).buffered(at_once());
+        let work = futures_util::stream::iter(work).buffered(ENDED_AT_ONCE);
         let outcomes: Vec<Result<_>> = work.collect().await;
         outcomes.into_iter().collect()
     }

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use statefork_runtime::{Found, ObjectId, ObjectType, Phase, RuntimeError};
 use statefork_shim::Shim;
 
-use super::fork::at_once;
 use super::snapshot::SnapshotRequest;
 use super::{Begun, Environment};
 use crate::error::{CoreError, Result};
@@ -18,6 +17,10 @@ use crate::store::EnvironmentRecord;
 
 /// A daemon does not go on for longer with what its caller asked for before it died.
 const LATEST: Duration = Duration::from_secs(120);
+
+/// How many branches are ended at once: most of it is waiting for applications that may not hear a
+/// polite stop, which costs nothing.
+pub(super) const ENDED_AT_ONCE: usize = 64;
 
 /// How to bring down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,7 +90,7 @@ impl Environment {
             let work = branches
                 .iter()
                 .map(|branch| self.retire_branch(&recorder, branch));
-            let work = futures_util::stream::iter(work).buffer_unordered(at_once());
+            let work = futures_util::stream::iter(work).buffer_unordered(ENDED_AT_ONCE);
             let outcomes: Vec<Result<usize>> = work.collect().await;
             for containers in outcomes {
                 report.containers += containers?;

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use statefork_shim::Shim;
 
-use super::fork::at_once;
+use super::down::ENDED_AT_ONCE;
 use super::{Begun, Environment, REAP};
 use crate::error::{CoreError, Result};
 use crate::model::{Branch, MAIN, OperationKind};
@@ -112,7 +112,7 @@ impl Environment {
             let reaped = self.reap_one(record, branch, timeout, own).await;
             reaped.map(|removed| removed.then_some(name))
         });
-        let work = futures_util::stream::iter(work).buffer_unordered(at_once());
+        let work = futures_util::stream::iter(work).buffer_unordered(ENDED_AT_ONCE);
         let outcomes: Vec<Result<_>> = work.collect().await;
         let reaped: Result<Vec<_>> = outcomes.into_iter().collect();
         Ok(reaped?.into_iter().flatten().collect())

@@ -292,8 +292,7 @@ fn check_own(spec: &ContainerSpec, request: &ForkRequest) -> Result<()> {
     }
 }
 
-/// How many containers one command is busy with at once.
-pub(super) fn at_once() -> usize {
+fn at_once() -> usize {
     let processors = std::thread::available_parallelism();
     processors.map_or(1, std::num::NonZero::get) * AT_ONCE
 }

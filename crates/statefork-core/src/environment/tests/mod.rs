@@ -2,6 +2,7 @@
 
 mod attach;
 mod branches;
+mod expiry;
 mod flatten;
 mod fork;
 mod handover;
