@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use statefork_benches::{Pairs, program};
 use statefork_conformance::FakeRuntime;
+use statefork_core::config::{Hooks, MachineId};
 use statefork_core::environment::{Cancel, ImageRequest, Observer, Options, Requested, UpRequest};
 use statefork_core::{Environment, Home};
 use statefork_runtime::{ContainerSpec, ImageConfig};
@@ -98,6 +99,8 @@ fn fill(folder: &Path) -> Result<()> {
             spec: ContainerSpec::default(),
             ports: Vec::new(),
             readiness: None,
+            hooks: Hooks::default(),
+            machine_id: MachineId::Image,
         }),
         recreate: false,
         standby: None,

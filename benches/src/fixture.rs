@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use statefork_core::config::{Check, Readiness};
+use statefork_core::config::{Check, Hooks, MachineId, Readiness};
 use statefork_core::environment::{
     Cancel, DownRequest, ImageRequest, Observer, Options, Programs, Requested, UpRequest,
 };
@@ -91,6 +91,8 @@ pub(crate) fn application(image: &str, spec: ContainerSpec, check: Check) -> Res
             spec,
             ports,
             readiness: Some(Readiness::of(check)),
+            hooks: Hooks::default(),
+            machine_id: MachineId::Image,
         }),
         recreate: false,
         standby: None,

@@ -19,6 +19,7 @@ pub(crate) const INTERRUPTED: u8 = 130;
 pub(crate) fn of(kind: Kind) -> u8 {
     match kind {
         Kind::NotReady
+        | Kind::HookFailed
         | Kind::StartFailed
         | Kind::BuildFailed
         | Kind::SettingRefused

@@ -131,6 +131,7 @@ impl Failure {
     fn output(&self) -> &[String] {
         match (self.root(), self.runtime()) {
             (Some(CoreError::NotReady { log, .. }), _) => log,
+            (Some(CoreError::HookFailed { tail, .. }), _) => tail,
             (Some(CoreError::Program { tail, .. }), _) => tail,
             (_, Some(RuntimeError::BuildFailed { tail, .. })) => tail,
             _ => &[],

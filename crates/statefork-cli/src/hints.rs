@@ -70,6 +70,10 @@ pub(crate) fn hint(failure: &Failure) -> Option<String> {
         }
         Kind::Damaged => say("`statefork list` shows what else there is to restore"),
         Kind::NotReady => not_ready(failure),
+        Kind::HookFailed => say(
+            "the application goes on as it was; `hooks:` in the configuration says what is run, and \
+             `statefork up` takes it over",
+        ),
         Kind::StartFailed => say("check the command, the user and the working directory"),
         Kind::StorageFull => say("free some space, or remove images that nobody needs"),
         Kind::TimedOut => say("`api_timeout:` in the configuration sets the limit"),

@@ -101,6 +101,8 @@ kinds! {
     Damaged => "damaged",
     /// The application did not become usable.
     NotReady => "not_ready",
+    /// The hook failed.
+    HookFailed => "hook_failed",
     /// The container's program could not be started.
     StartFailed => "start_failed",
     /// The image could not be built.
@@ -181,6 +183,7 @@ fn of_core(error: &CoreError) -> Kind {
         CoreError::SharedMount { .. } | CoreError::HostNetwork => Kind::Unsupported,
         CoreError::NoFreePort { .. } => Kind::PortInUse,
         CoreError::NotReady { .. } => Kind::NotReady,
+        CoreError::HookFailed { .. } => Kind::HookFailed,
         CoreError::Locked { .. } => Kind::Locked,
         CoreError::Interrupted => Kind::Interrupted,
         CoreError::Home { .. } => Kind::HomeRefused,

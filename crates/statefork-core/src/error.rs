@@ -79,6 +79,38 @@ impl fmt::Display for NotReadyReason {
     }
 }
 
+/// Why a hook counts as failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HookFailure {
+    /// It ended with this code, which is not 0.
+    Exited {
+        /// 128 + N for signal N.
+        code: i32,
+    },
+    /// The container has no such program.
+    NotFound,
+    /// The container has it, and it cannot be executed.
+    NotExecutable,
+    /// It did not end in time.
+    TimedOut {
+        /// The limit.
+        after: Duration,
+    },
+}
+
+impl fmt::Display for HookFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited { code } => write!(f, "it exited with code {code}"),
+            Self::NotFound => f.write_str("there is no such program"),
+            Self::NotExecutable => f.write_str("it cannot be executed"),
+            Self::TimedOut { after } => {
+                write!(f, "it did not end within {} s", after.as_secs_f64())
+            }
+        }
+    }
+}
+
 /// The error of every operation. Each text reads after "failed to".
 #[derive(Debug, thiserror::Error)]
 pub enum CoreError {
@@ -220,6 +252,18 @@ pub enum CoreError {
         reason: NotReadyReason,
         /// The last lines that it wrote.
         log: Vec<String>,
+    },
+    /// The hook failed in the new container.
+    #[error("run the hook {program:?} in container {container}: {failure}")]
+    HookFailed {
+        /// Its program.
+        program: String,
+        /// The container.
+        container: String,
+        /// Why.
+        failure: HookFailure,
+        /// The last lines that it wrote.
+        tail: Vec<String>,
     },
     /// Another process holds the lock.
     #[error("lock {what} within {} s{}", after.as_secs_f64(), holders(holder))]
@@ -460,9 +504,11 @@ impl CoreError {
             | Self::NoFreePort { .. }
             | Self::SnapshotInUse { .. } => ErrorKind::Conflict,
             Self::SharedMount { .. } | Self::HostNetwork => ErrorKind::Unsupported,
-            Self::NotReady { .. } | Self::Io { .. } | Self::Program { .. } | Self::Store(_) => {
-                ErrorKind::Failed
-            }
+            Self::NotReady { .. }
+            | Self::HookFailed { .. }
+            | Self::Io { .. }
+            | Self::Program { .. }
+            | Self::Store(_) => ErrorKind::Failed,
             Self::NoBuilder { .. } => ErrorKind::Unavailable,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Home { .. } | Self::HomeFull { .. } => ErrorKind::Failed,

@@ -96,6 +96,37 @@ impl Home {
         self.path.join("shims").join(branch.to_string())
     }
 
+    /// The folder of what a container is told of itself.
+    pub(crate) fn identity_dir(&self, object: &ObjectId) -> PathBuf {
+        self.path.join("identity").join(object.as_str())
+    }
+
+    /// All such folders.
+    pub(crate) fn identities(&self) -> Result<Vec<PathBuf>> {
+        let folder = self.path.join("identity");
+        let listed = || {
+            let entries = match std::fs::read_dir(&folder) {
+                Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+                    return Ok(Vec::new());
+                }
+                entries => entries?,
+            };
+            entries.map(|entry| Ok(entry?.path())).collect()
+        };
+        listed().map_err(|source| io("list", &folder, source))
+    }
+
+    /// Removes one. Absent is success.
+    pub(crate) fn remove_identity(&self, object: &ObjectId) -> Result<()> {
+        let folder = self.identity_dir(object);
+        match std::fs::remove_dir_all(&folder) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(io("remove", &folder, source))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Where the image of a build waits for its import, in a folder that is there.
     pub(crate) fn build_archive(&self, build: &ObjectId) -> Result<PathBuf> {
         let folder = self.path.join("builds");

@@ -26,7 +26,7 @@ mod store;
 pub use archive::Copied;
 pub use doctor::{Examined, examine};
 pub use environment::Environment;
-pub use error::{CoreError, ErrorKind, Named, NotReadyReason, Result};
+pub use error::{CoreError, ErrorKind, HookFailure, Named, NotReadyReason, Result};
 pub use home::Home;
 pub use lock::Holder;
 pub use model::{

@@ -12,7 +12,7 @@ use statefork_runtime::{
     Capture, ContainerId, ContainerSpec, MountKind, ObjectId, Phase, PortMapping,
 };
 
-use crate::config::{Readiness, Standby};
+use crate::config::{Hooks, MachineId, Readiness, Standby};
 
 /// The tag of the graph's root.
 pub const BASE: &str = "base";
@@ -168,6 +168,12 @@ pub struct Settings {
     /// Which containers are prepared ahead.
     #[serde(default)]
     pub standby: Standby,
+    /// What is run in a container that comes from a snapshot.
+    #[serde(default)]
+    pub hooks: Hooks,
+    /// Which machine id its containers have.
+    #[serde(default)]
+    pub machine_id: MachineId,
 }
 
 /// A branch: a head and at most one live container.

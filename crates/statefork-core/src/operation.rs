@@ -28,6 +28,7 @@ pub(crate) struct Intent<'a> {
 pub(crate) struct Recorder<'a> {
     store: &'a Store,
     seq: i64,
+    kind: OperationKind,
     begun: Instant,
     usable: Option<Duration>,
     warm: Option<bool>,
@@ -81,7 +82,7 @@ impl<'a> Recorder<'a> {
         let process = process()?;
         let seq = store.begin_operation(&intent.row(&process))?;
         Boundary::Logged.pass();
-        Ok(Self::of(store, seq, intent.begun.1))
+        Ok(Self::of(store, seq, intent))
     }
 
     /// Writes the intents of forks, each with the branch that it names, in one transaction. `None`:
@@ -101,21 +102,27 @@ impl<'a> Recorder<'a> {
         let begun = begun.into_iter().zip(intents);
         Ok(Some(
             begun
-                .map(|((seq, branch), intent)| (Self::of(store, seq, intent.begun.1), branch))
+                .map(|((seq, branch), intent)| (Self::of(store, seq, intent), branch))
                 .collect(),
         ))
     }
 
-    fn of(store: &'a Store, seq: i64, begun: Instant) -> Self {
+    fn of(store: &'a Store, seq: i64, intent: &Intent<'_>) -> Self {
         Self {
             store,
             seq,
-            begun,
+            kind: intent.kind,
+            begun: intent.begun.1,
             usable: None,
             warm: None,
             left: false,
             phases: Phases::new(),
         }
+    }
+
+    /// What the operation does.
+    pub(crate) fn kind(&self) -> OperationKind {
+        self.kind
     }
 
     /// Runs blocking work and adds its time to a phase.

@@ -38,6 +38,8 @@ pub enum Phase {
     Thaw,
     /// From started to usable: waiting for readiness.
     Ready,
+    /// Running the hook `after_restore`.
+    Hook,
     /// Moving the branch's address.
     Switch,
     /// Removing what is no longer needed.
@@ -46,7 +48,7 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order in which they can happen.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Build,
         Self::Prepare,
         Self::Pause,
@@ -59,6 +61,7 @@ impl Phase {
         Self::Start,
         Self::Thaw,
         Self::Ready,
+        Self::Hook,
         Self::Switch,
         Self::Remove,
     ];
@@ -78,6 +81,7 @@ impl Phase {
             Self::Start => "start",
             Self::Thaw => "thaw",
             Self::Ready => "ready",
+            Self::Hook => "hook",
             Self::Switch => "switch",
             Self::Remove => "remove",
         }

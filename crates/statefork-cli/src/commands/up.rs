@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use statefork_core::config::{
-    Application, Build, Config, Sources, Standby, parse_cpus, parse_env, parse_env_file,
-    parse_hostname, parse_image, parse_mount, parse_network, parse_port, parse_security_option,
-    parse_size, parse_standby, parse_tmpfs, parse_user, parse_workdir, set_env,
+    Application, Build, Config, Hooks, Sources, Standby, parse_cpus, parse_env, parse_env_file,
+    parse_hostname, parse_image, parse_machine_id, parse_mount, parse_network, parse_port,
+    parse_security_option, parse_size, parse_standby, parse_tmpfs, parse_user, parse_workdir,
+    set_env,
 };
 use statefork_core::environment::{
     AttachRequest, Environment, ImageRequest, Requested, UpReport, UpRequest,
@@ -80,6 +81,9 @@ pub(crate) struct Up {
     /// From which snapshots a container is prepared ahead: none, head, recent:N or tags
     #[arg(long, value_name = "WHICH")]
     standby: Option<String>,
+    /// Which /etc/machine-id each container has: image, as in the image, or new, one of its own
+    #[arg(long, value_name = "image|new")]
+    machine_id: Option<String>,
     /// Build the image from a folder with a Dockerfile first
     #[arg(long, value_name = "DIR")]
     build: Option<PathBuf>,
@@ -92,7 +96,8 @@ pub(crate) struct Up {
         value_name = "CONTAINER",
         conflicts_with_all = [
             "image", "build", "recreate", "publish", "env", "env_file", "mount", "tmpfs", "network",
-            "memory", "cpus", "user", "workdir", "hostname", "init", "security_opt", "command",
+            "memory", "cpus", "user", "workdir", "hostname", "init", "security_opt",
+            "machine_id", "command",
         ]
     )]
     attach: Option<String>,
@@ -157,6 +162,7 @@ impl Up {
     fn is_configured(config: &Config) -> bool {
         config.application != Application::default()
             || config.readiness.is_some()
+            || config.hooks != Hooks::default()
             || !config.unset.is_empty()
     }
 
@@ -176,6 +182,7 @@ impl Up {
             hostname,
             init,
             security_opt,
+            machine_id,
             build,
             recreate: _,
             standby: _,
@@ -192,6 +199,7 @@ impl Up {
             workdir,
             hostname,
             security_opt,
+            machine_id,
         ];
         lists.iter().any(|list| !list.is_empty())
             || options.iter().any(|option| option.is_some())
@@ -251,6 +259,11 @@ impl Up {
             spec,
             ports: self.ports(config)?,
             readiness: config.readiness.clone(),
+            hooks: config.hooks.clone(),
+            machine_id: match &self.machine_id {
+                Some(text) => parse_machine_id(text)?,
+                None => config.application.machine_id,
+            },
         }))
     }
 
@@ -298,10 +311,13 @@ async fn attach(
     container: &str,
     standby: Option<Standby>,
 ) -> Result<UpReport> {
+    let config = call.session.config()?;
     let request = AttachRequest {
         container: container.to_owned(),
-        readiness: call.session.config()?.readiness.clone(),
+        readiness: config.readiness.clone(),
         standby,
+        hooks: config.hooks.clone(),
+        machine_id: config.application.machine_id,
     };
     Ok(opened.environment.attach(&request).await?)
 }

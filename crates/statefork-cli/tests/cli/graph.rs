@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use statefork_conformance::FakeRuntime;
+use statefork_core::config::{Hooks, MachineId};
 use statefork_core::environment::{
     Cancel, ImageRequest, Observer, Options, Requested, SnapshotRequest, UpRequest,
 };
@@ -47,6 +48,8 @@ fn graph(world: &World) -> Vec<String> {
             spec: ContainerSpec::default(),
             ports: Vec::new(),
             readiness: None,
+            hooks: Hooks::default(),
+            machine_id: MachineId::Image,
         }),
         recreate: false,
         standby: None,

@@ -19,6 +19,53 @@ pub struct Application {
     pub spec: ContainerSpec,
     /// The ports of its branch.
     pub ports: Vec<PortMapping>,
+    /// Which machine id its containers have.
+    pub machine_id: MachineId,
+}
+
+/// Which machine id (`/etc/machine-id`, machine-id(5)) a container has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MachineId {
+    /// As in the image, or in the snapshot.
+    #[default]
+    Image,
+    /// A random one of its own.
+    New,
+}
+
+impl MachineId {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::New => "new",
+        }
+    }
+}
+
+/// What is run in a container when it comes from a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hooks {
+    /// Program and arguments, run once the container is ready and before its branch's ports lead to
+    /// it; `None`: nothing.
+    pub after_restore: Option<Vec<String>>,
+    /// How long it may take before it counts as failed.
+    pub timeout: Duration,
+}
+
+impl Hooks {
+    /// `timeout` where none is given.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self {
+            after_restore: None,
+            timeout: Self::DEFAULT_TIMEOUT,
+        }
+    }
 }
 
 /// How an image is built.

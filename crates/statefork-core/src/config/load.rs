@@ -10,7 +10,7 @@ use super::document::{Document, known_runtime};
 use super::file::read_trusted_text;
 use super::value::{parse_name, resolve};
 use super::{
-    Application, Config, ConfigError, DEFAULT_ENVIRONMENT, DEFAULT_RUNTIME, Origin, Problem,
+    Application, Config, ConfigError, DEFAULT_ENVIRONMENT, DEFAULT_RUNTIME, Hooks, Origin, Problem,
     Variables,
 };
 
@@ -248,6 +248,7 @@ impl Config {
             readiness: None,
             standby: None,
             standby_memory: None,
+            hooks: Hooks::default(),
             stop_timeout: Duration::from_secs(10),
             lock_timeout: Duration::from_secs(10),
             freeze_timeout: Duration::from_secs(30),

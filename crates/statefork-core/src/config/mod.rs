@@ -25,7 +25,7 @@ use std::time::Duration;
 use serde::Serialize;
 use statefork_runtime::RuntimeOptions;
 
-pub use application::{Application, Build, Check, Readiness};
+pub use application::{Application, Build, Check, Hooks, MachineId, Readiness};
 pub use error::{ConfigError, ConfigErrorKind, FileRefusal};
 pub use file::parse_env_file;
 pub use load::{Flags, Sources};
@@ -34,9 +34,9 @@ pub use show::Shown;
 pub use standby::{Candidates, Standby};
 pub use value::{
     ValueError, ValueKind, Variables, parse_command, parse_cpus, parse_duration, parse_env,
-    parse_hostname, parse_image, parse_mount, parse_mount_source, parse_name, parse_network,
-    parse_port, parse_port_range, parse_security_option, parse_size, parse_standby, parse_tmpfs,
-    parse_user, parse_workdir, set_env,
+    parse_hostname, parse_image, parse_machine_id, parse_mount, parse_mount_source, parse_name,
+    parse_network, parse_port, parse_port_range, parse_security_option, parse_size, parse_standby,
+    parse_tmpfs, parse_user, parse_workdir, set_env,
 };
 
 /// The environment's name where none is given.
@@ -65,6 +65,8 @@ pub struct Config {
     /// How much memory all prepared containers of the home may take, in bytes; `None`: a tenth of the
     /// machine's.
     pub standby_memory: Option<u64>,
+    /// What is run in a container that comes from a snapshot.
+    pub hooks: Hooks,
     /// How long a polite stop waits before it kills.
     pub stop_timeout: Duration,
     /// How long a command waits for another one's lock.

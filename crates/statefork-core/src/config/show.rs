@@ -75,11 +75,14 @@ impl Config {
         add("cpus", json!(spec.limits.cpus));
         add("init", json!(spec.init));
         add("no_new_privileges", json!(spec.no_new_privileges));
+        add("machine_id", json!(application.machine_id.as_str()));
         self.show_readiness(&mut add);
         let standby = self.standby.unwrap_or_default();
         add("standby.which", json!(standby.which.to_string()));
         add("standby.count", json!(standby.count));
         add("standby.memory", json!(self.standby_memory));
+        add("hooks.after_restore", json!(self.hooks.after_restore));
+        add("hooks.timeout", json!(show_duration(self.hooks.timeout)));
         add("stop.timeout", json!(show_duration(self.stop_timeout)));
         add("lock_timeout", json!(show_duration(self.lock_timeout)));
         add("freeze_timeout", json!(show_duration(self.freeze_timeout)));

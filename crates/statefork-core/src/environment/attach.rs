@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use statefork_runtime::{Container, ContainerId, ObjectId, ObjectType};
 
+use super::own_files::is_identity;
 use super::up::{UpReport, check_settings};
 use super::{Begun, Environment, new_object};
-use crate::config::{Readiness, Standby};
+use crate::config::{Hooks, MachineId, Readiness, Standby};
 use crate::error::{CoreError, Named, Result};
 use crate::model::{ImageSource, LiveContainer, MAIN, OperationKind, Settings};
 use crate::operation::Recorder;
@@ -19,6 +20,10 @@ pub struct AttachRequest {
     pub readiness: Option<Readiness>,
     /// Which containers are prepared ahead; `None`: by default.
     pub standby: Option<Standby>,
+    /// What is run in a container that comes from a snapshot.
+    pub hooks: Hooks,
+    /// Which machine id later containers have.
+    pub machine_id: MachineId,
 }
 
 impl Environment {
@@ -54,16 +59,21 @@ impl Environment {
             ));
         }
         let container = adoption.container;
+        // One that another environment of ours made says what it was there.
+        let mut spec = adoption.spec;
+        spec.mounts.retain(|mount| !is_identity(mount));
         let settings = Settings {
             image: ImageSource::Name(
                 adoption
                     .image_name
                     .unwrap_or_else(|| container.image.to_string()),
             ),
-            spec: adoption.spec,
+            spec,
             readiness: Readiness::or_default(request.readiness.as_ref(), &adoption.published),
             ports: adoption.published,
             standby: request.standby.unwrap_or_default(),
+            hooks: request.hooks.clone(),
+            machine_id: request.machine_id,
         };
         let objects = [(ObjectType::Prepared, new_object())];
         let intent = self.intent(OperationKind::Up, begun, Some(MAIN), &objects);

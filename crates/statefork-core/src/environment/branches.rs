@@ -133,7 +133,14 @@ impl Environment {
             self.check_free(&record, to)?;
             let intent = self.intent(OperationKind::BranchRename, begun, Some(&branch.name), &[]);
             let recorder = Recorder::begin(self.store(), &intent)?;
-            recorder.publish(|store| Store::rename_branch(store, record.number, from, to))
+            recorder.publish(|store| Store::rename_branch(store, record.number, from, to))?;
+            if let Err(error) = self.rename_in_identities(from, to) {
+                // The branch has its name by now; its containers learn it when they start again.
+                self.observer().notice(&format!(
+                    "a container still says that it is on branch {from:?}: failed to {error}"
+                ));
+            }
+            Ok(())
         };
         let outcome: Result<_> = renamed.await;
         outcome.map_err(|error| error.in_operation(format!("rename branch {from:?} to {to:?}")))

@@ -137,7 +137,7 @@ impl Environment {
             recorder.phases.time(Phase::Remove, remove).await?;
         }
         self.store().set_container(branch.number, None)?;
-        self.store().forget_objects(&[&live.object])?;
+        self.forget_objects(&[&live.object])?;
         Ok(found)
     }
 
@@ -231,7 +231,10 @@ impl Environment {
                 false => gone.push(object),
             }
         }
-        self.store().forget_objects(&gone)?;
+        self.forget_objects(&gone)?;
+        for object in &awaited {
+            self.home.remove_identity(object)?;
+        }
         self.store()
             .forget_objects_of_old(&awaited, Timestamp::now() - LATEST)
     }

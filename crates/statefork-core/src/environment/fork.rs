@@ -249,7 +249,7 @@ impl Environment {
         self.store().remove_fork(branch)?;
         match error.leaves_undone() {
             true => Ok(()),
-            false => self.store().forget_objects(&[object]),
+            false => self.forget_objects(&[object]),
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::operation::Recorder;
 use crate::readiness::Wait;
 use crate::store::EnvironmentRecord;
 
-/// Beyond the readiness limit, how long connections are held: for all the calls besides.
+/// Beyond the limits of readiness and hook, how long connections are held: for all the calls besides.
 const HOLD_MARGIN: Duration = Duration::from_secs(60);
 /// How long a new application without a readiness check is watched, whether it ends at once.
 const FIRST_SETTLE: Duration = Duration::from_millis(300);
@@ -51,6 +51,22 @@ pub(super) struct Successor {
     /// Whether its settings may never have run: without a readiness check it is then watched a while
     /// before it counts as usable.
     pub(super) is_new: bool,
+}
+
+/// A container that runs and is to be the branch's.
+struct Coming<'a> {
+    container: &'a Container,
+    /// As the branch has it.
+    live: LiveContainer,
+    /// What is waited for.
+    wait: Wait<'a>,
+}
+
+/// A container that was prepared ahead.
+struct Thawed {
+    prepared: LiveContainer,
+    /// As it is after the thaw; `None` where it is gone.
+    container: Result<Option<Container>>,
 }
 
 /// What became of the old container while the new one comes.
@@ -79,7 +95,8 @@ impl Environment {
             .await?;
         let mut shim = self.shim(branch).await?;
         if let Some(shim) = &mut shim {
-            shim.hold(record.settings.readiness.timeout + HOLD_MARGIN)
+            let settings = &record.settings;
+            shim.hold(settings.readiness.timeout + settings.hooks.timeout + HOLD_MARGIN)
                 .await?;
         }
         let outcome = self
@@ -110,7 +127,7 @@ impl Environment {
             return Err(error.and_then(release(shim).await));
         }
         let prepared = self.take_prepared(recorder, branch, &successor.snapshot, &successor.spec);
-        let (retired, prepared) = match prepared {
+        let (retired, thawed) = match prepared {
             Ok(None) => {
                 let retiring = self.retire(recorder, record, branch, &old, successor);
                 (retiring.await, None)
@@ -122,24 +139,29 @@ impl Environment {
                         .phases
                         .time(Phase::Thaw, self.thaw_prepared(&prepared)),
                 );
-                (retired, Some((prepared, thawed)))
+                let thawed = Thawed {
+                    prepared,
+                    container: thawed,
+                };
+                (retired, Some(thawed))
             }
             Err(error) => (Err(error), None),
         };
         let retired = match retired {
             Ok(retired) => retired,
             Err(error) => {
-                let discarded = match prepared {
-                    Some((prepared, _)) => self.discard(&prepared).await,
+                let discarded = match thawed {
+                    Some(thawed) => self.discard(&thawed.prepared).await,
                     None => Ok(()),
                 };
                 return Err(error.and_then(discarded).and_then(release(shim).await));
             }
         };
         let mut warm = None;
-        if let Some((prepared, thawed)) = prepared {
+        if let Some(thawed) = thawed {
+            let prepared = thawed.prepared.clone();
             let used = self
-                .use_prepared(recorder, record, branch, &prepared, thawed, shim)
+                .use_prepared(recorder, record, branch, successor, thawed, shim)
                 .await;
             warm = match used {
                 Ok(live) => Some(live),
@@ -159,7 +181,7 @@ impl Environment {
             Some(live) => {
                 // None was launched. The branch has gone on by now, so this cannot fail any more: an
                 // object that stays is forgotten by a worker.
-                if let Err(error) = self.store().forget_objects(&[&successor.object]) {
+                if let Err(error) = self.forget_objects(&[&successor.object]) {
                     self.observer().notice(&format!("failed to {error}"));
                 }
                 Ok(live)
@@ -230,12 +252,16 @@ impl Environment {
         recorder: &mut Recorder<'_>,
         record: &EnvironmentRecord,
         branch: &Branch,
-        prepared: &LiveContainer,
-        thawed: Result<Option<Container>>,
+        successor: &Successor,
+        thawed: Thawed,
         shim: &mut Option<Shim>,
     ) -> Result<LiveContainer> {
         self.options.cancel.check()?;
-        let container = thawed?.ok_or_else(|| CoreError::Lost {
+        let Thawed {
+            prepared,
+            container,
+        } = thawed;
+        let container = container?.ok_or_else(|| CoreError::Lost {
             container: prepared.id.short().to_owned(),
         })?;
         let readiness = Readiness {
@@ -244,10 +270,14 @@ impl Environment {
         };
         let live = LiveContainer {
             since: Timestamp::now(),
-            ..prepared.clone()
+            ..prepared
         };
-        let wait = self.wait(&container, &readiness, Duration::ZERO);
-        self.publish(recorder, branch, &container, live, wait, shim)
+        let coming = Coming {
+            container: &container,
+            live,
+            wait: self.wait(&container, &readiness, Duration::ZERO),
+        };
+        self.publish(recorder, record, branch, successor, coming, shim)
             .await
             .inspect(|_| recorder.goes_on(true))
     }
@@ -272,8 +302,7 @@ impl Environment {
         } = successor;
         let request = self.launch_request(record, branch, spec, object);
         let container = self
-            .runtime
-            .launch(&snapshot.capture, &request, &recorder.phases)
+            .launch(recorder, record, &branch.name, successor, &request)
             .await?;
         let live = LiveContainer {
             id: container.id.clone(),
@@ -288,15 +317,22 @@ impl Environment {
             true => FIRST_SETTLE,
             false => Duration::ZERO,
         };
-        let wait = self.wait(&container, &record.settings.readiness, settle);
+        let coming = Coming {
+            container: &container,
+            live,
+            wait: self.wait(&container, &record.settings.readiness, settle),
+        };
         let published = self
-            .publish(recorder, branch, &container, live, wait, shim)
+            .publish(recorder, record, branch, successor, coming, shim)
             .await;
         match published {
             Ok(live) => Ok(live),
             Err(error) => {
-                let removed = self.runtime.remove(&container.id).await;
-                Err(CoreError::and_then(error, removed.map_err(Into::into)))
+                let removed = match self.runtime.remove(&container.id).await {
+                    Ok(()) => self.home.remove_identity(&successor.object),
+                    Err(error) => Err(error.into()),
+                };
+                Err(CoreError::and_then(error, removed))
             }
         }
     }
@@ -325,12 +361,17 @@ impl Environment {
     async fn publish(
         &self,
         recorder: &mut Recorder<'_>,
+        record: &EnvironmentRecord,
         branch: &Branch,
-        container: &Container,
-        live: LiveContainer,
-        wait: Wait<'_>,
+        successor: &Successor,
+        coming: Coming<'_>,
         shim: &mut Option<Shim>,
     ) -> Result<LiveContainer> {
+        let Coming {
+            container,
+            live,
+            wait,
+        } = coming;
         if let Some(shim) = shim
             && branch.is_attached()
         {
@@ -339,6 +380,8 @@ impl Environment {
         }
         let ready = wait.until_ready(&live.spec.network);
         recorder.phases.time(Phase::Ready, ready).await?;
+        self.run_hook(recorder, record, &branch.name, successor, container)
+            .await?;
         if let Some(shim) = shim {
             let targets = targets(branch, container, &live.spec)?;
             recorder
@@ -371,7 +414,7 @@ impl Environment {
     /// Removes a container that was prepared and cannot be used.
     async fn discard(&self, prepared: &LiveContainer) -> Result<()> {
         self.runtime.remove(&prepared.id).await?;
-        self.store().forget_objects(&[&prepared.object])
+        self.forget_objects(&[&prepared.object])
     }
 
     /// Waits until a container can be used.
@@ -445,7 +488,7 @@ impl Environment {
             }
         };
         let forgotten = match removed {
-            Ok(()) => self.store().forget_objects(&[&live.object]),
+            Ok(()) => self.forget_objects(&[&live.object]),
             Err(error) => Err(error.into()),
         };
         if let Err(error) = forgotten {

@@ -7,6 +7,7 @@ use statefork_runtime::{CaptureRequest, ContainerState, ObjectId, ObjectType, Ph
 
 use super::chain::Settled;
 use super::handover::Successor;
+use super::own_files::OwnFiles;
 use super::{Begun, Environment, Live, new_object};
 use crate::error::{CoreError, Result};
 use crate::lock::LockMode;
@@ -251,8 +252,10 @@ impl Environment {
 }
 
 fn not_held(live: &Live) -> Vec<NotHeld> {
+    let own = OwnFiles::of(&live.container, &live.live.spec);
     let mounts = live.container.mounts.iter();
     mounts
+        .filter(|mount| !own.has(&mount.path))
         .map(|mount| NotHeld {
             path: mount.path.clone(),
             kind: mount.kind,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use statefork_runtime::{Container, ContainerState, ErrorKind, ObjectId, ObjectType, Phase};
 
+use super::handover::Successor;
 use super::memory::Memory;
 use super::{Begun, Environment, new_object};
 use crate::config::Candidates;
@@ -212,10 +213,16 @@ impl Environment {
         snapshot: &Snapshot,
         object: &ObjectId,
     ) -> Result<bool> {
-        let request = self.launch_request(record, branch, &snapshot.spec, object);
+        let successor = Successor {
+            snapshot: snapshot.clone(),
+            spec: snapshot.spec.clone(),
+            object: object.clone(),
+            wait: false,
+            is_new: false,
+        };
+        let request = self.launch_request(record, branch, &successor.spec, object);
         let container = self
-            .runtime
-            .launch(&snapshot.capture, &request, &recorder.phases)
+            .launch(recorder, record, &branch.name, &successor, &request)
             .await?;
         let ready = self.wait_ready(recorder, record, &container, &snapshot.spec, SETTLE);
         tokio::select! {

@@ -3,6 +3,7 @@
 use statefork_runtime::{Change, Container, ContainerState};
 use statefork_shim::Shim;
 
+use super::own_files::OwnFiles;
 use super::{Environment, Unfinished};
 use crate::error::Result;
 use crate::model::{Branch, ImageSource, Snapshot};
@@ -72,7 +73,10 @@ impl Environment {
         };
         let changes = match container.state {
             ContainerState::Created => Vec::new(),
-            _ => self.runtime.changes(&container.id).await?,
+            _ => {
+                let changes = self.runtime.changes(&container.id).await?;
+                OwnFiles::of(&container, &live.spec).left_out(changes)
+            }
         };
         let forwarding = match branch.ports.is_empty() {
             true => None,

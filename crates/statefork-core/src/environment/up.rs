@@ -12,7 +12,7 @@ use statefork_runtime::{
 use super::handover::Successor;
 use super::settings::{port_differences, spec_differences};
 use super::{Begun, Environment, new_object, short};
-use crate::config::{Build, Readiness, Standby};
+use crate::config::{Build, Hooks, MachineId, Readiness, Standby};
 use crate::error::{CoreError, Named, Result};
 use crate::model::{
     Branch, ImageSource, LiveContainer, MAIN, OperationKind, Settings, SnapshotId, SnapshotKind,
@@ -50,6 +50,10 @@ pub struct Requested {
     pub ports: Vec<PortMapping>,
     /// How the application says that it is usable; `None`: by the default rule.
     pub readiness: Option<Readiness>,
+    /// What is run in a container that comes from a snapshot.
+    pub hooks: Hooks,
+    /// Which machine id its containers have.
+    pub machine_id: MachineId,
 }
 
 /// How to bring up.
@@ -125,6 +129,8 @@ impl Environment {
             ports: requested.ports.clone(),
             readiness: readiness(requested),
             standby: request.standby.unwrap_or_default(),
+            hooks: requested.hooks.clone(),
+            machine_id: requested.machine_id,
         };
         self.remove_left_builds(&self.left_builds()?).await?;
         let [build, prepared, container] = &[new_object(), new_object(), new_object()];
@@ -206,7 +212,7 @@ impl Environment {
         }
         let todo = self.todo(request, &branch).await?;
         if let Todo::Nothing(live, container) = todo {
-            self.take_policy(request, &mut record)?;
+            self.take_policy(request, &mut record).await?;
             self.tend_behind(&branch.name, None).await;
             let mut shim = self.shim(&branch).await?;
             self.retarget(&container, &branch, &mut shim).await?;
@@ -226,11 +232,8 @@ impl Environment {
             if let Some(requested) = &request.application {
                 record.settings.spec = requested.spec.clone();
                 record.settings.ports = requested.ports.clone();
-                record.settings.readiness = readiness(requested);
             }
-            if let Some(standby) = request.standby {
-                record.settings.standby = standby;
-            }
+            take_over(&mut record.settings, request);
             let report = match todo {
                 Todo::Start(live) => {
                     let branch = self.take_ports(&branch, &branch.ports).await?;
@@ -267,14 +270,16 @@ impl Environment {
     }
 
     /// What does not concern the container that runs holds from now on.
-    fn take_policy(&self, request: &UpRequest, record: &mut EnvironmentRecord) -> Result<()> {
-        let Some(standby) = request.standby else {
-            return Ok(());
-        };
-        if record.settings.standby == standby {
+    async fn take_policy(&self, request: &UpRequest, record: &mut EnvironmentRecord) -> Result<()> {
+        let is = record.settings.clone();
+        take_over(&mut record.settings, request);
+        if record.settings == is {
             return Ok(());
         }
-        record.settings.standby = standby;
+        if record.settings.machine_id != is.machine_id {
+            // What is prepared has the former one.
+            self.end_standbys(record, |_| true).await?;
+        }
         self.store()
             .update_environment(record.number, &record.settings, &record.capabilities)
     }
@@ -453,6 +458,18 @@ fn report(branch: &Branch, live: LiveContainer) -> UpReport {
         container: live.id,
         ports: branch.ports.clone(),
         timing: None,
+    }
+}
+
+/// Takes over what concerns later containers, and not the one that is there.
+fn take_over(settings: &mut Settings, request: &UpRequest) {
+    if let Some(requested) = &request.application {
+        settings.readiness = readiness(requested);
+        settings.hooks = requested.hooks.clone();
+        settings.machine_id = requested.machine_id;
+    }
+    if let Some(standby) = request.standby {
+        settings.standby = standby;
     }
 }
 

@@ -10,7 +10,7 @@ use statefork_runtime::{
 };
 
 use super::{Finished, NewOperation, NewSnapshot, Store, random_id};
-use crate::config::{Check, Readiness, Standby};
+use crate::config::{Check, Hooks, MachineId, Readiness, Standby};
 use crate::error::CoreError;
 use crate::model::{
     ImageSource, LiveContainer, MAIN, OperationKind, Outcome, Settings, SnapshotId, SnapshotKind,
@@ -26,6 +26,8 @@ fn settings() -> Settings {
         ports: Vec::new(),
         readiness: Readiness::of(Check::None),
         standby: Standby::default(),
+        hooks: Hooks::default(),
+        machine_id: MachineId::Image,
     }
 }
 

@@ -9,8 +9,8 @@ use crate::config::node::{Fault, Value};
 use crate::config::read::{Field, Section};
 use crate::config::value::{
     SourceFault, check_command, parse_command, parse_cpus, parse_hostname, parse_image,
-    parse_mount, parse_mount_target, parse_mount_type, parse_network, parse_size, parse_user,
-    parse_workdir, source_of,
+    parse_machine_id, parse_mount, parse_mount_target, parse_mount_type, parse_network, parse_size,
+    parse_user, parse_workdir, source_of,
 };
 use crate::config::{Build, Config, ValueKind};
 
@@ -66,6 +66,9 @@ pub(super) fn apply(
     }
     if let Some(field) = root.get("no_new_privileges") {
         spec.no_new_privileges = Some(field.truth()?);
+    }
+    if let Some(field) = root.get("machine_id") {
+        application.machine_id = field.parse(parse_machine_id)?;
     }
     Ok(())
 }

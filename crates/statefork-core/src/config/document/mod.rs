@@ -1,6 +1,7 @@
 //! The keys of a configuration file.
 
 mod application;
+mod hooks;
 mod readiness;
 mod standby;
 mod variables;
@@ -34,8 +35,10 @@ const KEYS: &[&str] = &[
     "cpus",
     "init",
     "no_new_privileges",
+    "machine_id",
     "readiness",
     "standby",
+    "hooks",
     "stop",
     "lock_timeout",
     "freeze_timeout",
@@ -78,6 +81,7 @@ impl Document<'_> {
             .and_then(|()| application::apply(self, &section, config))
             .and_then(|()| readiness::apply(&section, config))
             .and_then(|()| standby::apply(&section, config))
+            .and_then(|()| hooks::apply(&section, config))
             .and_then(|()| variables::files(self, &section))
             .map_err(|fault| self.locate(fault))?;
         for file in files {

@@ -42,6 +42,8 @@ pub enum ValueKind {
     SecurityOption,
     /// What containers are prepared from.
     Standby,
+    /// A choice of machine id.
+    MachineId,
 }
 
 impl fmt::Display for ValueKind {
@@ -65,6 +67,7 @@ impl fmt::Display for ValueKind {
             Self::Check => "readiness check",
             Self::SecurityOption => "security option",
             Self::Standby => "standby",
+            Self::MachineId => "machine id",
         })
     }
 }

@@ -9,6 +9,8 @@ mod standby;
 
 use statefork_runtime::{Network, PortMapping, PortRange, no_new_privileges};
 
+use super::MachineId;
+
 pub(super) use env::{EnvFileFault, caller_value, env_var, read_env_lines};
 pub use env::{Variables, parse_env, set_env};
 pub(super) use error::quoted;
@@ -30,6 +32,19 @@ pub fn parse_network(text: &str) -> Result<Network, ValueError> {
             ValueKind::Network,
             text,
             "not bridge, none or host",
+        )),
+    }
+}
+
+/// Reads `image` or `new`.
+pub fn parse_machine_id(text: &str) -> Result<MachineId, ValueError> {
+    match text {
+        "image" => Ok(MachineId::Image),
+        "new" => Ok(MachineId::New),
+        _ => Err(ValueError::new(
+            ValueKind::MachineId,
+            text,
+            "not image or new",
         )),
     }
 }

@@ -5,6 +5,7 @@ use statefork_runtime::{
 };
 
 use super::{IMAGE, World};
+use crate::config::{Hooks, MachineId};
 use crate::environment::{AttachRequest, DownRequest, LiveState, RestoreRequest};
 use crate::error::{CoreError, ErrorKind};
 
@@ -31,6 +32,8 @@ fn attach(container: &str) -> AttachRequest {
         container: container.to_owned(),
         readiness: None,
         standby: None,
+        hooks: Hooks::default(),
+        machine_id: MachineId::Image,
     }
 }
 

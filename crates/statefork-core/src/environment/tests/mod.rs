@@ -6,6 +6,8 @@ mod expiry;
 mod flatten;
 mod fork;
 mod handover;
+mod own_files;
+
 mod recovery;
 mod standby;
 
@@ -25,7 +27,7 @@ use super::{
     Cancel, DownRequest, Environment, ImageRequest, LiveState, Observer, Options, Requested,
     RestoreRequest, SnapshotRequest, UpRequest,
 };
-use crate::config::{Check, Readiness};
+use crate::config::{Check, Hooks, MachineId, Readiness};
 use crate::error::{CoreError, ErrorKind, NotReadyReason};
 use crate::home::Home;
 use crate::lock::LockMode;
@@ -142,6 +144,8 @@ fn app() -> Requested {
         spec: ContainerSpec::default(),
         ports: Vec::new(),
         readiness: Some(Readiness::of(Check::None)),
+        hooks: Hooks::default(),
+        machine_id: MachineId::Image,
     }
 }
 
