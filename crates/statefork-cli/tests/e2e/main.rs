@@ -3,6 +3,7 @@
 //! Every case runs on every runtime that it is about, as `docker::MODULE::CASE`,
 //! `podman::MODULE::CASE` and `native::MODULE::CASE`.
 
+mod apart;
 mod application;
 mod building;
 mod chain;
@@ -11,6 +12,7 @@ mod crash;
 mod disk;
 mod errors;
 mod escape;
+mod examples;
 #[cfg(feature = "crash-points")]
 mod foreign;
 mod fork;
@@ -19,6 +21,7 @@ mod graph;
 mod hard;
 mod host;
 mod http;
+mod identity;
 mod interrupt;
 mod kills;
 mod mounts;
@@ -57,6 +60,11 @@ cases! {
         memory_is_named_and_empty_after_a_restore;
     restore: one_that_crashes_leaves_the_old_process, one_that_never_gets_ready_leaves_the_old_process,
         ten_in_a_row_refuse_no_connection, the_address_stays_when_the_shim_is_killed;
+    identity: of_each_container, of_forks_and_renamed_branches, below_a_link_and_above_memory,
+        a_shared_folder_gets_no_file, a_machine_id_for_each,
+        the_hook_runs_in_what_comes_from_a_snapshot, a_hook_that_fails_undoes_the_restore;
+    apart: two_forks_share_nothing;
+    examples: the_best_of_three_stays, a_search_finds_its_way;
     errors: names_that_nothing_has, an_image_that_is_missing, a_build_that_fails,
         an_application_that_exits_at_once, an_application_that_is_never_ready,
         a_port_that_is_in_use, a_container_removed_behind_our_back, other_settings,
@@ -97,6 +105,11 @@ cases! { @ native
         memory_is_named_and_empty_after_a_restore, memory_runs_nothing_and_is_there_while_it_runs;
     restore: one_that_crashes_leaves_the_old_process, one_that_never_gets_ready_leaves_the_old_process,
         ten_in_a_row_refuse_no_connection, the_address_stays_when_the_shim_is_killed;
+    identity: of_each_container, of_forks_and_renamed_branches, below_a_link_and_above_memory,
+        a_shared_folder_gets_no_file, a_machine_id_for_each,
+        the_hook_runs_in_what_comes_from_a_snapshot, a_hook_that_fails_undoes_the_restore;
+    apart: two_forks_share_nothing;
+    examples: the_best_of_three_stays, a_search_finds_its_way;
     errors: names_that_nothing_has, an_image_that_is_missing, an_application_that_exits_at_once,
         an_application_that_is_never_ready, a_port_that_is_in_use,
         a_container_removed_behind_our_back, other_settings;

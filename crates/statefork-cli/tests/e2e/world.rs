@@ -319,6 +319,9 @@ impl Drop for World {
         // The home's last environment.
         if Arc::strong_count(&self.folder) == 1 {
             assert_eq!(self.left_in_runtime(), [""; 0]);
+            let identities = std::fs::read_dir(self.home().join("identity"));
+            let left = identities.map_or(0, |entries| entries.count());
+            assert_eq!(left, 0, "files of containers are left");
         }
     }
 }
