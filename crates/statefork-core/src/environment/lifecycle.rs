@@ -60,7 +60,7 @@ impl Environment {
         branch: &crate::model::Branch,
         live: &LiveContainer,
     ) -> Result<()> {
-        self.refresh_identity(&branch.name, live)?;
+        self.refresh_own_files(&branch.name, live).await?;
         let start = self.runtime.start(&live.id);
         recorder.phases.time(Phase::Start, start).await?;
         let container = self.runtime.inspect(&live.id).await?;

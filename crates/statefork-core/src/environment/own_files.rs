@@ -5,17 +5,18 @@
 //! container read-only. The mounts belong to the launch alone: no snapshot records them, so each
 //! container has its own. The folder goes when the object is forgotten.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+mod mounted;
+mod write;
+
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use statefork_runtime::{
-    Change, ChangeKind, Container, ContainerSpec, LaunchRequest, Mount, MountSource, ObjectId,
-    RuntimeError,
-};
+use statefork_runtime::{Container, LaunchRequest, Mount, ObjectId, RuntimeError};
 
+use self::mounted::{IDENTITY, MACHINE_ID, OwnFile};
+pub(super) use self::mounted::{OwnFiles, is_identity};
+use self::write::{rewrite, write_new};
 use super::Environment;
 use super::handover::Successor;
 use crate::config::MachineId;
@@ -24,27 +25,8 @@ use crate::model::{LiveContainer, OperationKind, SnapshotId};
 use crate::operation::Recorder;
 use crate::store::EnvironmentRecord;
 
-/// Where a container finds what it is.
-const IDENTITY: OwnFile = OwnFile {
-    name: "statefork.json",
-    // The second is where the first may lead.
-    paths: &["/run/statefork.json", "/var/run/statefork.json"],
-};
-/// Where a container finds its machine id (machine-id(5)).
-const MACHINE_ID: OwnFile = OwnFile {
-    name: "machine-id",
-    paths: &["/etc/machine-id"],
-};
 /// The version of the document in the file.
 const SCHEMA: u32 = 1;
-
-/// A file of ours in a container.
-struct OwnFile {
-    /// In the object's folder.
-    name: &'static str,
-    /// Where it is mounted, and by which further names that place may be known.
-    paths: &'static [&'static str],
-}
 
 /// What the file says.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,86 +37,6 @@ struct Identity {
     /// What the container was launched from.
     snapshot: SnapshotId,
     runtime: String,
-}
-
-impl OwnFile {
-    /// Where it is mounted.
-    fn path(&self) -> &'static Path {
-        Path::new(self.paths[0])
-    }
-
-    fn is_at(&self, path: &Path) -> bool {
-        self.paths.iter().any(|own| path == Path::new(own))
-    }
-
-    /// Whether a mount that was asked for has its place, or is a folder shared with others that a
-    /// mount point would be left behind in.
-    fn is_taken(&self, spec: &ContainerSpec) -> bool {
-        spec.mounts.iter().any(|mount| {
-            let shared = !matches!(mount.source, MountSource::Tmpfs { .. });
-            self.is_at(&mount.target)
-                || shared && {
-                    let mut paths = self.paths.iter();
-                    paths.any(|own| Path::new(own).starts_with(&mount.target))
-                }
-        })
-    }
-
-    fn mount(&self, folder: &Path) -> Mount {
-        Mount {
-            source: MountSource::Bind(folder.join(self.name)),
-            target: self.path().to_owned(),
-            read_only: true,
-        }
-    }
-}
-
-/// Our files in a container.
-pub(super) struct OwnFiles(Vec<&'static OwnFile>);
-
-impl OwnFiles {
-    /// Those among its mounts that its settings do not ask for.
-    pub(super) fn of(container: &Container, spec: &ContainerSpec) -> Self {
-        let mut files = vec![&IDENTITY, &MACHINE_ID];
-        files.retain(|file| {
-            let mut mounts = container.mounts.iter();
-            let mut asked = spec.mounts.iter();
-            mounts.any(|mount| file.is_at(&mount.path))
-                && !asked.any(|mount| file.is_at(&mount.target))
-        });
-        Self(files)
-    }
-
-    /// Whether one of them is at a path.
-    pub(super) fn has(&self, path: &Path) -> bool {
-        self.0.iter().any(|file| file.is_at(path))
-    }
-
-    /// Leaves out of a container's changes what they have changed by themselves: their mount points,
-    /// and the folders in which nothing else has changed.
-    pub(super) fn left_out(&self, changes: Vec<Change>) -> Vec<Change> {
-        let is_folder = |path: &Path| {
-            let mut own = self.0.iter().flat_map(|file| file.paths);
-            own.any(|own| Path::new(own).parent() == Some(path))
-        };
-        let others = changes.iter().filter(|change| !self.has(&change.path));
-        let others: Vec<PathBuf> = others.map(|change| change.path.clone()).collect();
-        let is_own = |change: &Change| {
-            let path = &change.path;
-            let has_others = || {
-                let mut others = others.iter();
-                others.any(|other| other != path && other.starts_with(path))
-            };
-            self.has(path) || is_folder(path) && change.kind != ChangeKind::Deleted && !has_others()
-        };
-        let changes = changes.into_iter();
-        changes.filter(|change| !is_own(change)).collect()
-    }
-}
-
-/// Whether a container's settings mount a file of ours: those that one made by us is adopted with.
-pub(super) fn is_identity(mount: &Mount) -> bool {
-    IDENTITY.is_at(&mount.target)
 }
 
 impl Environment {
@@ -195,7 +97,7 @@ impl Environment {
             true => self.tell_without(recorder, "a mount has its place"),
             false => {
                 let text = self.identity(branch, &successor.snapshot.id);
-                self.write_own(&folder, &IDENTITY, &text)?;
+                write_own(&folder, &IDENTITY, &text)?;
                 mounts.push(IDENTITY.mount(&folder));
             }
         }
@@ -206,8 +108,7 @@ impl Environment {
                     reason: format!("a mount has the place of {}", MACHINE_ID.path().display()),
                 });
             }
-            let id = u128::from_be_bytes(rand::random());
-            self.write_own(&folder, &MACHINE_ID, &format!("{id:032x}\n"))?;
+            write_own(&folder, &MACHINE_ID, &new_machine_id())?;
             mounts.push(MACHINE_ID.mount(&folder));
         }
         Ok(mounts)
@@ -231,38 +132,29 @@ impl Environment {
             snapshot: snapshot.clone(),
             runtime: self.runtime.name().to_owned(),
         };
-        let text = serde_json::to_string(&identity);
         // Numbers and texts alone are always written.
-        text.map_or_else(|_| String::new(), |text| text + "\n")
+        serde_json::to_string(&identity).unwrap_or_default() + "\n"
     }
 
-    /// Writes a new file, whole before it has its name.
-    fn write_own(&self, folder: &Path, file: &OwnFile, text: &str) -> Result<()> {
-        let unnamed = folder.join(format!("{}.new", file.name));
-        let written = || {
-            let mut builder = DirBuilder::new();
-            builder.recursive(true).mode(0o700).create(folder)?;
-            let mut options = OpenOptions::new();
-            let mut new = options
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o644)
-                .open(&unnamed)?;
-            // Whoever calls may have a stricter mask, and the application another user.
-            new.set_permissions(Permissions::from_mode(0o644))?;
-            new.write_all(text.as_bytes())?;
-            std::fs::rename(&unnamed, folder.join(file.name))
-        };
-        written().map_err(|source| io_error("write", folder.join(file.name), source))
-    }
-
-    /// Makes the file of a container of ours say which branch it is on, if it has one: before it is
-    /// started again.
-    pub(super) fn refresh_identity(&self, branch: &str, live: &LiveContainer) -> Result<()> {
-        let path = self.home.identity_dir(&live.object).join(IDENTITY.name);
+    /// Makes the files of a container, if it has some, ready for another start: it says which branch
+    /// it is on by now, and what somebody removed is there again.
+    pub(super) async fn refresh_own_files(&self, branch: &str, live: &LiveContainer) -> Result<()> {
+        let folder = self.home.identity_dir(&live.object);
+        let path = folder.join(IDENTITY.name);
         let text = self.identity(branch, &live.origin);
-        rewrite(&path, &text).map_err(|source| io_error("write", path, source))
+        if rewrite(&path, &text).map_err(|source| io_error("write", path, source))? {
+            return Ok(());
+        }
+        let Some(container) = self.runtime.inspect(&live.id).await? else {
+            return Ok(());
+        };
+        for file in OwnFiles::of(&container, &live.spec).0 {
+            match file.name == IDENTITY.name {
+                true => write_own(&folder, file, &text)?,
+                false => write_own(&folder, file, &new_machine_id())?,
+            }
+        }
+        Ok(())
     }
 
     /// Gives a branch its new name in the files of all containers on it.
@@ -281,7 +173,7 @@ impl Environment {
                 {
                     return Ok(());
                 }
-                rewrite(&path, &self.identity(to, &is.snapshot))
+                rewrite(&path, &self.identity(to, &is.snapshot)).map(drop)
             };
             renamed().map_err(|source: io::Error| io_error("write", path.clone(), source))?;
         }
@@ -298,91 +190,16 @@ impl Environment {
     }
 }
 
-/// Writes a text over that of a file which is mounted somewhere, so it has to stay the same file. A
-/// reader finds a whole document at any moment, perhaps with blanks behind it. Absent is success.
-fn rewrite(path: &Path, text: &str) -> io::Result<()> {
-    let file = match File::options().write(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        opened => opened?,
-    };
-    let room = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-    let padded = format!("{text:room$}");
-    file.write_all_at(padded.as_bytes(), 0)?;
-    file.set_len(text.len() as u64)
+/// A machine id and a newline.
+fn new_machine_id() -> String {
+    format!("{:032x}\n", u128::from_be_bytes(rand::random()))
+}
+
+fn write_own(folder: &Path, file: &OwnFile, text: &str) -> Result<()> {
+    let written = write_new(folder, file.name, text);
+    written.map_err(|source| io_error("write", folder.join(file.name), source))
 }
 
 fn io_error(op: &'static str, path: PathBuf, source: io::Error) -> CoreError {
     CoreError::Io { op, path, source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn our_mount_points_are_no_changes() {
-        use ChangeKind::{Added, Deleted, Modified};
-
-        let own = OwnFiles(vec![&IDENTITY]);
-        let left = |changes: &[(&str, ChangeKind)]| {
-            let changes = changes.iter().map(|(path, kind)| Change {
-                path: path.into(),
-                kind: *kind,
-            });
-            let left = own.left_out(changes.collect()).into_iter();
-            left.map(|change| change.path.display().to_string())
-                .collect::<Vec<_>>()
-        };
-        let file = ("/run/statefork.json", Added);
-        assert!(left(&[("/run", Modified)]).is_empty());
-        assert!(left(&[("/run", Added), file]).is_empty());
-        assert_eq!(
-            left(&[("/run", Modified), ("/run/app.pid", Added), file]),
-            ["/run", "/run/app.pid"]
-        );
-        assert_eq!(left(&[("/run", Deleted)]), ["/run"]);
-        let machine_id = [("/etc", Modified), ("/etc/machine-id", Modified)];
-        assert_eq!(left(&machine_id), ["/etc", "/etc/machine-id"]);
-    }
-
-    #[test]
-    fn a_shared_mount_gets_no_mount_point_of_ours() {
-        let volume = MountSource::Volume("data".to_owned());
-        let memory = MountSource::Tmpfs { size: None };
-        for (source, target, taken) in [
-            (&volume, "/run", true),
-            (&volume, "/var/run", true),
-            (&volume, "/run/app", false),
-            (&volume, "/running", false),
-            (&memory, "/run", false),
-            (&memory, "/run/statefork.json", true),
-        ] {
-            let spec = ContainerSpec {
-                mounts: vec![Mount {
-                    source: source.clone(),
-                    target: target.into(),
-                    read_only: false,
-                }],
-                ..ContainerSpec::default()
-            };
-            assert_eq!(IDENTITY.is_taken(&spec), taken, "{source:?} at {target}");
-        }
-    }
-
-    #[test]
-    fn a_file_is_rewritten_in_its_place() {
-        use std::os::unix::fs::MetadataExt;
-
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        rewrite(&path, "nothing is made").unwrap();
-        assert!(!path.exists());
-        std::fs::write(&path, "a longer text\n").unwrap();
-        let before = path.metadata().unwrap().ino();
-        for text in ["short\n", "a text that is longer than both\n"] {
-            rewrite(&path, text).unwrap();
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
-        }
-        assert_eq!(path.metadata().unwrap().ino(), before);
-    }
 }

@@ -4,7 +4,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde_json::Value;
+use statefork_conformance::{Fault, Method};
+use statefork_runtime::RuntimeError;
 
+use super::recovery::Bed;
 use super::*;
 use crate::error::HookFailure;
 
@@ -125,6 +128,69 @@ async fn a_branch_that_is_renamed_is_so_in_its_containers() {
     environment.start().await.unwrap();
     assert_eq!(identity(&world, &container)["branch"], "main");
     assert_eq!(file.metadata().unwrap().ino(), number);
+}
+
+#[tokio::test]
+async fn what_somebody_removed_is_there_again_at_the_next_start() {
+    let world = World::new();
+    let requested = Requested {
+        machine_id: MachineId::New,
+        ..app()
+    };
+    let container = world.up(requested).await;
+    let before = identity(&world, &container);
+    std::fs::remove_dir_all(world.environment.home.path().join("identity")).unwrap();
+    assert!(world.fake.end(&container, 0));
+    world.environment.start().await.unwrap();
+    assert_eq!(identity(&world, &container), before);
+    assert!(world.file(&container, "/etc/machine-id").is_some());
+}
+
+#[tokio::test]
+async fn a_runtime_elsewhere_does_without_and_that_is_told_once() {
+    let bed = Bed::new();
+    let not_there = || {
+        Fault::Before(RuntimeError::Invalid {
+            what: "a mount".to_owned(),
+            reason: "there is no such file".to_owned(),
+        })
+    };
+    bed.faulty.plan(Method::Launch, not_there());
+    bed.up().await;
+    let file = || {
+        let container = bed.fake.containers().remove(0).id;
+        bed.fake.file(&container, FILE)
+    };
+    assert_eq!(file(), None);
+    let told = bed.told.0.lock().unwrap().clone();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains(FILE), "{told:?}");
+    bed.faulty.plan(Method::Launch, not_there());
+    let request = RestoreRequest::to("base");
+    bed.environment.restore(&request).await.unwrap();
+    assert_eq!(file(), None);
+    assert_eq!(bed.told.0.lock().unwrap().len(), 1);
+    // Of a setting that is wrong everywhere the error is told as it is.
+    for _ in 0..2 {
+        bed.faulty.plan(Method::Launch, not_there());
+    }
+    bed.environment.restore(&request).await.unwrap_err();
+    // A machine id that was asked for is not done without.
+    let requested = UpRequest {
+        application: Some(Requested {
+            machine_id: MachineId::New,
+            ..app()
+        }),
+        recreate: false,
+        standby: None,
+    };
+    bed.environment.up(&requested).await.unwrap();
+    bed.faulty.plan(Method::Launch, not_there());
+    bed.environment.restore(&request).await.unwrap_err();
+    bed.environment.restore(&request).await.unwrap();
+    assert!(file().is_some());
+    bed.purge().await;
+    bed.check_empty("the end");
 }
 
 #[tokio::test]

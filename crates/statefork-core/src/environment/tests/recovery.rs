@@ -1,7 +1,7 @@
 //! A process that dies at any call of any operation: the next operation on the branch finishes or
 //! undoes what it left, says so, and nothing that was published is lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,15 +103,25 @@ impl Bed {
         let live = branches
             .iter()
             .filter_map(|branch| branch.container.as_ref())
-            .map(|live| (live.id.clone(), ContainerState::Running));
+            .map(|live| {
+                (
+                    live.id.clone(),
+                    live.object.clone(),
+                    ContainerState::Running,
+                )
+            });
         let standbys = self.environment.store().standbys(record.number).unwrap();
         let prepared = standbys.into_iter().map(|standby| {
-            (
-                standby.container.expect("it is ready").id,
-                ContainerState::Paused,
-            )
+            let live = standby.container.expect("it is ready");
+            (live.id, live.object, ContainerState::Paused)
         });
-        let known: BTreeMap<_, _> = live.chain(prepared).collect();
+        let known: Vec<_> = live.chain(prepared).collect();
+        let objects = known.iter().map(|(_, object, _)| object.to_string());
+        assert_eq!(self.told_of_themselves(), objects.collect());
+        let known: BTreeMap<_, _> = known
+            .into_iter()
+            .map(|(id, _, state)| (id, state))
+            .collect();
         let there: BTreeMap<_, _> = self
             .fake
             .containers()
@@ -131,6 +141,14 @@ impl Bed {
             let expected = snapshot.message.as_deref().unwrap_or("original");
             assert_eq!(file, expected, "snapshot {}", snapshot.id);
         }
+    }
+
+    /// The objects of the containers that the home keeps files for.
+    fn told_of_themselves(&self) -> BTreeSet<String> {
+        let folders = self.environment.home.identities().unwrap().into_iter();
+        folders
+            .map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect()
     }
 
     pub(super) async fn write(&self, text: &str) {
@@ -170,6 +188,7 @@ impl Bed {
         let images = self.fake.images().into_iter();
         let names: Vec<_> = images.flat_map(|image| image.names).collect();
         assert_eq!(names, [IMAGE], "{place}");
+        assert!(self.told_of_themselves().is_empty(), "{place}");
     }
 
     pub(super) async fn snapshot(&self, text: &str) {
@@ -183,7 +202,7 @@ impl Bed {
 }
 
 /// The operations, each on an environment that is up with two snapshots.
-const OPERATIONS: [&str; 12] = [
+const OPERATIONS: [&str; 13] = [
     "snapshot",
     "step",
     "restore",
@@ -196,6 +215,7 @@ const OPERATIONS: [&str; 12] = [
     "mounted",
     "tend",
     "warm",
+    "hooked",
 ];
 /// Those that have to do with long chains; "rebase" is a step.
 const OF_CHAINS: [&str; 2] = ["flatten", "rebase"];
@@ -221,7 +241,7 @@ async fn attempt(bed: &Bed, operation: &str) -> Result<()> {
         }
         "flatten" => environment.flatten().await.map(drop),
         "step" | "rebase" => environment.step(&message).await.map(drop),
-        "restore" | "mounted" => {
+        "restore" | "mounted" | "hooked" => {
             let to = RestoreRequest::to("HEAD^");
             environment.restore(&to).await.map(drop)
         }
@@ -335,6 +355,10 @@ async fn prepare(bed: &Bed, operation: &str, shared: &Path) {
             target: "/mnt".into(),
             read_only: false,
         });
+    }
+    if operation == "hooked" {
+        let words = ["write", "/hook", "ran"].map(str::to_owned);
+        requested.hooks.after_restore = Some(words.into());
     }
     let request = UpRequest {
         application: Some(requested),
