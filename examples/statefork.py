@@ -185,7 +185,8 @@ def environment(arguments: argparse.Namespace) -> Iterator[None]:
         commands = Commands(arguments.statefork)
         image = commands.call("image", "import", str(archive))["names"][0]
         try:
-            commands.call("up", image)
+            # With a process 1 that hears a polite stop, whatever the application does.
+            commands.call("up", "--init", image)
             yield
         finally:
             commands.call("down", "--purge")
