@@ -1,9 +1,13 @@
 //! What a container knows of itself, and what is run in it when it comes from a snapshot.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
-use crate::world::{APP, App, BUSYBOX, World, text};
+use crate::world::{APP, App, BUSYBOX, World, text, wait_for};
 
+/// How long it may take until a container is prepared, beside other tests.
+const PREPARED: Duration = Duration::from_secs(60);
 const FILE: &str = "/run/statefork.json";
 
 /// What the container of a branch says that it is.
@@ -220,4 +224,29 @@ pub(crate) fn a_hook_that_fails_undoes_the_restore(world: World) {
     }
     configure("{after_restore: 'true'}");
     world.json(&["restore", &snapshot]);
+}
+
+pub(crate) fn what_was_prepared_runs_the_hook_when_it_is_used(world: World) {
+    world.configure(&format!(
+        "image: {APP}\nports: ['8000']\nstandby: head\nmachine_id: new\nhooks: {{after_restore: 'echo \
+         $STATEFORK_SNAPSHOT >> /root/hook'}}\n"
+    ));
+    world.json(&["up"]);
+    let inside = |path: &str| world.ok(&["exec", "--", "cat", path]);
+    let mut ids = vec![inside("/etc/machine-id")];
+    let snapshot = world.snapshot();
+    for round in 0..3 {
+        wait_for(PREPARED, || {
+            let branches = world.json(&["branch", "list"]);
+            branches["branches"][0]["standby"] == serde_json::json!([snapshot])
+        });
+        let restored = world.json(&["restore", &snapshot]);
+        assert_eq!(restored["warm"], true, "round {round}: {restored}");
+        assert!(restored["phases"]["hook"].is_number(), "{restored}");
+        assert_eq!(inside("/root/hook"), format!("{snapshot}\n"));
+        says(&world, "main", &snapshot);
+        let id = inside("/etc/machine-id");
+        assert!(!ids.contains(&id), "{id} is used again");
+        ids.push(id);
+    }
 }

@@ -62,7 +62,8 @@ cases! {
         ten_in_a_row_refuse_no_connection, the_address_stays_when_the_shim_is_killed;
     identity: of_each_container, of_forks_and_renamed_branches, below_a_link_and_above_memory,
         a_shared_folder_gets_no_file, a_machine_id_for_each,
-        the_hook_runs_in_what_comes_from_a_snapshot, a_hook_that_fails_undoes_the_restore;
+        the_hook_runs_in_what_comes_from_a_snapshot, a_hook_that_fails_undoes_the_restore,
+        what_was_prepared_runs_the_hook_when_it_is_used;
     apart: two_forks_share_nothing;
     examples: the_best_of_three_stays, a_search_finds_its_way;
     errors: names_that_nothing_has, an_image_that_is_missing, a_build_that_fails,
@@ -107,7 +108,8 @@ cases! { @ native
         ten_in_a_row_refuse_no_connection, the_address_stays_when_the_shim_is_killed;
     identity: of_each_container, of_forks_and_renamed_branches, below_a_link_and_above_memory,
         a_shared_folder_gets_no_file, a_machine_id_for_each,
-        the_hook_runs_in_what_comes_from_a_snapshot, a_hook_that_fails_undoes_the_restore;
+        the_hook_runs_in_what_comes_from_a_snapshot, a_hook_that_fails_undoes_the_restore,
+        what_was_prepared_runs_the_hook_when_it_is_used;
     apart: two_forks_share_nothing;
     examples: the_best_of_three_stays, a_search_finds_its_way;
     errors: names_that_nothing_has, an_image_that_is_missing, an_application_that_exits_at_once,

@@ -264,6 +264,8 @@ impl Environment {
         let container = container?.ok_or_else(|| CoreError::Lost {
             container: prepared.id.short().to_owned(),
         })?;
+        // It may have been prepared while the branch was being renamed.
+        self.refresh_own_files(&branch.name, &prepared).await?;
         let readiness = Readiness {
             timeout: WARM_TIMEOUT.min(record.settings.readiness.timeout),
             ..record.settings.readiness.clone()

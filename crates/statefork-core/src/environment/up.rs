@@ -229,6 +229,7 @@ impl Environment {
         let mut recorder = Recorder::begin(self.store(), &intent)?;
         let outcome = async {
             record.capabilities = self.capabilities().await?;
+            let machine_id = record.settings.machine_id;
             if let Some(requested) = &request.application {
                 record.settings.spec = requested.spec.clone();
                 record.settings.ports = requested.ports.clone();
@@ -258,6 +259,10 @@ impl Environment {
                 &record.settings,
                 &record.capabilities,
             )?;
+            if record.settings.machine_id != machine_id {
+                // What is prepared has the former one.
+                self.end_standbys(&record, |_| true).await?;
+            }
             Ok(report)
         };
         let outcome = outcome.await;
@@ -276,12 +281,13 @@ impl Environment {
         if record.settings == is {
             return Ok(());
         }
+        self.store()
+            .update_environment(record.number, &record.settings, &record.capabilities)?;
         if record.settings.machine_id != is.machine_id {
             // What is prepared has the former one.
             self.end_standbys(record, |_| true).await?;
         }
-        self.store()
-            .update_environment(record.number, &record.settings, &record.capabilities)
+        Ok(())
     }
 
     /// The graph's root never changes, so neither does the image.

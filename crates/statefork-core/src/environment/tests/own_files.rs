@@ -9,6 +9,7 @@ use statefork_runtime::RuntimeError;
 
 use super::recovery::Bed;
 use super::*;
+use crate::config::{Candidates, Standby};
 use crate::error::HookFailure;
 
 const FILE: &str = "/run/statefork.json";
@@ -181,6 +182,7 @@ async fn a_runtime_elsewhere_does_without_and_that_is_told_once() {
             machine_id: MachineId::New,
             ..app()
         }),
+        standby: None,
         recreate: false,
         standby: None,
     };
@@ -337,6 +339,93 @@ async fn the_hook_knows_where_it_runs() {
         assert_eq!(failure, &HookFailure::Exited { code: 7 });
         assert_eq!(tail, &[expected]);
     }
+}
+
+/// One prepared container from the head, with a hook.
+async fn prepared(hook: &[&str]) -> Bed {
+    let bed = Bed::new();
+    let request = UpRequest {
+        application: Some(with_hook(hook)),
+        standby: Some(Standby {
+            which: Candidates::Head,
+            count: None,
+        }),
+        recreate: false,
+    };
+    bed.environment.up(&request).await.unwrap();
+    bed.snapshot("one").await;
+    bed.environment.tend().await.unwrap();
+    bed
+}
+
+#[tokio::test]
+async fn a_prepared_container_knows_what_it_is_and_runs_the_hook_when_it_is_used() {
+    let bed = prepared(&["write", "/hook", "ran"]).await;
+    let frozen = bed.only_prepared();
+    assert_eq!(bed.fake.file(&frozen, "/hook"), None, "it ran too early");
+    // As one that a worker launched while the branch was being renamed.
+    let head = bed.environment.show("HEAD").unwrap().id.clone();
+    bed.environment.rename_in_identities("main", "x").unwrap();
+    let report = bed
+        .environment
+        .restore(&RestoreRequest::to("HEAD"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (report.timing.warm, &report.container),
+        (Some(true), &frozen)
+    );
+    assert_eq!(
+        bed.fake.file(&frozen, "/hook").as_deref(),
+        Some(&b"ran"[..])
+    );
+    let text = bed.fake.file(&frozen, FILE).unwrap();
+    let identity: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(identity["branch"], "main");
+    assert_eq!(identity["snapshot"], head.as_str());
+    bed.purge().await;
+    bed.check_empty("the end");
+}
+
+#[tokio::test]
+async fn a_hook_that_fails_in_a_prepared_container_and_in_a_new_one_undoes_the_restore() {
+    let bed = prepared(&["crash", "no seed"]).await;
+    bed.write("two").await;
+    let live = bed.environment.live().await.unwrap().live.id;
+    let request = RestoreRequest::to("HEAD");
+    let error = bed.environment.restore(&request).await.unwrap_err();
+    let failed = matches!(error.root(), CoreError::HookFailed { .. });
+    assert!(failed, "{error}");
+    let containers = bed.fake.containers();
+    assert_eq!(containers.len(), 1);
+    assert_eq!(containers[0].id, live);
+    assert_eq!(containers[0].state, ContainerState::Running);
+    let file = bed.fake.file(&live, "/file");
+    assert_eq!(file.as_deref(), Some(&b"two"[..]));
+    bed.purge().await;
+    bed.check_empty("the end");
+}
+
+#[tokio::test]
+async fn what_was_prepared_with_the_image_s_machine_id_goes_when_others_are_asked_for() {
+    let bed = prepared(&["true"]).await;
+    let live = bed.environment.live().await.unwrap().live.id;
+    assert!(bed.fake.end(&live, 0));
+    let request = UpRequest {
+        application: Some(Requested {
+            machine_id: MachineId::New,
+            ..with_hook(&["true"])
+        }),
+        standby: None,
+        recreate: false,
+    };
+    bed.environment.up(&request).await.unwrap();
+    let request = RestoreRequest::to("HEAD");
+    let report = bed.environment.restore(&request).await.unwrap();
+    let id = bed.fake.file(&report.container, "/etc/machine-id");
+    assert!(id.is_some());
+    bed.purge().await;
+    bed.check_empty("the end");
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Bed {
         found.next().map(|container| container.state)
     }
 
-    fn only_prepared(&self) -> ContainerId {
+    pub(super) fn only_prepared(&self) -> ContainerId {
         let containers = self.fake.containers().into_iter();
         let mut paused = containers.filter(|of| of.state == ContainerState::Paused);
         let prepared = paused.next().expect("one is prepared").id;
@@ -84,7 +84,7 @@ async fn a_restore_goes_on_in_what_was_prepared() {
     let head = bed.environment.show("HEAD").unwrap().id.clone();
     assert_eq!(bed.environment.prepared_for(&head).unwrap(), ["main"]);
     let list = bed.environment.branches().await.unwrap().unwrap();
-    assert_eq!(list.branches[0].standby, [head.clone()]);
+    assert_eq!(list.branches[0].standby, std::slice::from_ref(&head));
 
     let report = bed.restore("HEAD").await;
     assert_eq!(
