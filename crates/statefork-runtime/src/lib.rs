@@ -40,7 +40,8 @@
 //!
 //! This crate does no I/O of its own, except that [`layer`] reads and writes the files and folders
 //! that a backend gives it, and that the kernel is asked about
-//! containers: [`freezer`] where a daemon may be mistaken, [`usage`](fn@usage) what they take.
+//! containers: [`freezer`] where a daemon may be mistaken, [`Share`] for what is made in the
+//! background, [`usage`](fn@usage) what they take.
 
 mod adoption;
 mod boundary;
@@ -57,6 +58,7 @@ pub mod layer;
 mod path;
 mod phase;
 mod port;
+mod priority;
 pub mod probe;
 mod runtime;
 mod security;
@@ -88,6 +90,7 @@ pub use labels::{
 pub use path::{container_entry, container_path};
 pub use phase::{Phase, Phases};
 pub use port::{PortMapping, PortParseError, PortParseReason, PortRange};
+pub use priority::Share;
 pub use runtime::{Found, Runtime, RuntimeIdentity, RuntimeOptions};
 pub use security::{NO_NEW_PRIVILEGES, no_new_privileges};
 pub use spec::{

@@ -87,9 +87,10 @@ impl Environment {
         }
         let outcome = async {
             self.end_standbys(&record, |_| true).await?;
-            let work = branches
-                .iter()
-                .map(|branch| self.retire_branch(&recorder, branch));
+            let mut work = Vec::with_capacity(branches.len());
+            for branch in &branches {
+                work.push(self.retire_branch(&recorder, branch));
+            }
             let work = futures_util::stream::iter(work).buffer_unordered(ENDED_AT_ONCE);
             let outcomes: Vec<Result<usize>> = work.collect().await;
             for containers in outcomes {

@@ -8,13 +8,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use statefork_runtime::{Container, ContainerState, ErrorKind, ObjectId, ObjectType, Phase};
+use statefork_runtime::{Container, ContainerState, ErrorKind, ObjectId, ObjectType, Phase, Share};
 
 use super::handover::Successor;
 use super::memory::Memory;
 use super::{Begun, Environment, new_object};
 use crate::config::Candidates;
-use crate::error::Result;
+use crate::error::{CoreError, Result};
 use crate::model::{Branch, LiveContainer, OperationKind, Snapshot, SnapshotId};
 use crate::operation::Recorder;
 use crate::store::{EnvironmentRecord, NewStandby, Reserved, Standby};
@@ -224,12 +224,20 @@ impl Environment {
         let container = self
             .launch(recorder, record, &branch.name, &successor, &request)
             .await?;
+        let share = self.give_way(&container);
         let ready = self.wait_ready(recorder, record, &container, &snapshot.spec, SETTLE);
         tokio::select! {
             ready = ready => ready?,
             unwanted = self.until_unwanted(object) => return unwanted.map(|()| false),
         }
         recorder.usable();
+        if let Some(share) = share {
+            share.give_back().map_err(|source| CoreError::Io {
+                op: "give its share of the processors back to",
+                path: container.name.clone().into(),
+                source,
+            })?;
+        }
         recorder
             .phases
             .time(Phase::Stop, self.runtime.pause(&container.id))
@@ -246,6 +254,18 @@ impl Environment {
         let memory = self.memory_of(&live).await?.unwrap_or(LEAST).max(LEAST);
         recorder.time(Phase::Persist, || {
             self.store().publish_standby(&live, memory)
+        })
+    }
+
+    /// Has a container give way to others while it starts, as far as the machine has means for that.
+    fn give_way(&self, container: &Container) -> Option<Share> {
+        let share = Share::least(container.pid?, &container.id);
+        share.unwrap_or_else(|error| {
+            self.observer().notice(&format!(
+                "container {} starts as urgently as any other: {error}",
+                container.name
+            ));
+            None
         })
     }
 

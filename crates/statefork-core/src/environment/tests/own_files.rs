@@ -184,7 +184,6 @@ async fn a_runtime_elsewhere_does_without_and_that_is_told_once() {
         }),
         standby: None,
         recreate: false,
-        standby: None,
     };
     bed.environment.up(&requested).await.unwrap();
     bed.faulty.plan(Method::Launch, not_there());
