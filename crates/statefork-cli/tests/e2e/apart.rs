@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::world::{APP, App, World, ended, text, wait_for};
+use crate::target_app::App;
+use crate::world::{APP, World, ended, text, wait_for};
 
 /// Leaves marks wherever two containers could meet.
 const SHARES: &str = include_str!("apart/shares.py");
@@ -13,7 +14,7 @@ const SHARES: &str = include_str!("apart/shares.py");
 pub(crate) fn two_forks_share_nothing(world: World) {
     world.configure(&format!(
         "image: {APP}\nports: ['8000']\nmachine_id: new\nmounts: [{{type: tmpfs, target: /mem}}]\n\
-         hooks: {{after_restore: 'echo ran >> /root/hook'}}\n"
+         hooks: {{after_restore: 'echo ran >> /srv/hook'}}\n"
     ));
     let main = App::of(&world.json(&["up"]));
     main.set_key("whose", "main");
@@ -59,7 +60,7 @@ pub(crate) fn two_forks_share_nothing(world: World) {
     let ids = ["main", "f-1", "f-2"].map(|branch| inside(branch, "/etc/machine-id"));
     assert_eq!(distinct(ids.iter()).len(), 3, "{ids:?}");
     for branch in branches {
-        assert_eq!(inside(branch, "/root/hook"), "ran\n", "{branch}");
+        assert_eq!(inside(branch, "/srv/hook"), "ran\n", "{branch}");
         let identity: Value = serde_json::from_str(&inside(branch, "/run/statefork.json")).unwrap();
         assert_eq!(identity["branch"], branch);
         assert_eq!(identity["snapshot"], forked["snapshot"]);
@@ -70,7 +71,7 @@ pub(crate) fn two_forks_share_nothing(world: World) {
     apps[1].set_key("whose", "two");
     let keys = [main, apps[0], apps[1]].map(|app| app.key("whose").unwrap());
     assert_eq!(keys, ["main", "one", "two"]);
-    assert!(!is_there("main", "/root/hook"));
+    assert!(!is_there("main", "/srv/hook"));
     for mark in marks {
         assert!(!is_there("main", &format!("/var/mark-{mark}")));
     }

@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use crate::foreign::Foreign;
 use crate::http;
-use crate::world::{App, BUSYBOX, Ended, World, add_branch, ended, text};
+use crate::target_app::App;
+use crate::world::{BUSYBOX, Ended, World, add_branch, ended, text};
 
 /// How long the application may be away after the command's death.
 const AWAY: Duration = Duration::from_secs(5);

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::host::{Host, kill, read_json};
 use crate::http;
-use crate::world::{App, BUSYBOX, World, ended, signal, text, wait_for};
+use crate::target_app::App;
+use crate::world::{BUSYBOX, World, ended, signal, text, wait_for};
 
 /// How long a branch whose time is over may still be there.
 const SOON: Duration = Duration::from_secs(15);

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::world::{App, BUSYBOX, World, add_branch, ended, signal, text, wait_for};
+use crate::target_app::App;
+use crate::world::{BUSYBOX, World, add_branch, ended, signal, text, wait_for};
 
 /// How long an application may be away after the death of a command.
 const AWAY: Duration = Duration::from_secs(5);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::world::{APP, App, BUSYBOX, World, text, wait_for};
+use crate::target_app::App;
+use crate::world::{APP, BUSYBOX, World, text, wait_for};
 
 /// How long it may take until a container is prepared, beside other tests.
 const PREPARED: Duration = Duration::from_secs(60);

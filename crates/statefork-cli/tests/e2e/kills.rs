@@ -11,7 +11,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::host::{Host, kill, of};
-use crate::world::{App, BUSYBOX, World, ended, text, wait_for};
+use crate::target_app::App;
+use crate::world::{BUSYBOX, World, ended, text, wait_for};
 
 /// How long the end of a container may take to be seen.
 const SEEN: Duration = Duration::from_secs(10);

@@ -29,6 +29,7 @@ mod reboot;
 mod restore;
 mod session;
 mod stress;
+mod target_app;
 mod warm;
 mod world;
 

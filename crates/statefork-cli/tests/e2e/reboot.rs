@@ -12,7 +12,8 @@ use statefork_runtime::ContainerId;
 
 use crate::host::{Host, cgroups, kill, processes_of, read_json, start};
 use crate::http;
-use crate::world::{App, BUSYBOX, World, text, wait_for};
+use crate::target_app::App;
+use crate::world::{BUSYBOX, World, text, wait_for};
 
 /// The id of a boot that this is not.
 const EARLIER: &str = "00000000-0000-4000-8000-000000000000";

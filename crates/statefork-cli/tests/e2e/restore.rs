@@ -5,7 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::http;
-use crate::world::{APP, App, World};
+use crate::target_app::App;
+use crate::world::{APP, World};
 
 /// Breaks the application's program, takes a snapshot of that, and restores it: which must fail.
 fn restore_broken(world: &World, app: App, program: &str) -> String {

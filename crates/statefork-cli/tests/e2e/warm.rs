@@ -6,7 +6,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::world::{App, BUSYBOX, World, ended, signal, text, wait_for};
+use crate::target_app::App;
+use crate::world::{BUSYBOX, World, ended, signal, text, wait_for};
 
 /// How long it may take until a container is prepared, beside other tests.
 const PREPARED: Duration = Duration::from_secs(60);

@@ -24,6 +24,7 @@ mod read;
 mod recover;
 mod remove;
 mod restore;
+mod retire;
 mod settings;
 mod snapshot;
 mod standby;
