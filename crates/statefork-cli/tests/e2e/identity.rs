@@ -230,7 +230,7 @@ pub(crate) fn a_hook_that_fails_undoes_the_restore(world: World) {
 pub(crate) fn what_was_prepared_runs_the_hook_when_it_is_used(world: World) {
     world.configure(&format!(
         "image: {APP}\nports: ['8000']\nstandby: head\nmachine_id: new\nhooks: {{after_restore: 'echo \
-         $STATEFORK_SNAPSHOT >> /root/hook'}}\n"
+         $STATEFORK_SNAPSHOT >> /srv/hook'}}\n"
     ));
     world.json(&["up"]);
     let inside = |path: &str| world.ok(&["exec", "--", "cat", path]);
@@ -244,7 +244,7 @@ pub(crate) fn what_was_prepared_runs_the_hook_when_it_is_used(world: World) {
         let restored = world.json(&["restore", &snapshot]);
         assert_eq!(restored["warm"], true, "round {round}: {restored}");
         assert!(restored["phases"]["hook"].is_number(), "{restored}");
-        assert_eq!(inside("/root/hook"), format!("{snapshot}\n"));
+        assert_eq!(inside("/srv/hook"), format!("{snapshot}\n"));
         says(&world, "main", &snapshot);
         let id = inside("/etc/machine-id");
         assert!(!ids.contains(&id), "{id} is used again");
