@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use statefork_runtime::{
     Container, ContainerId, ImageId, Labels, LaunchRequest, MountSource, Network, Phase, Phases,
@@ -250,7 +251,16 @@ pub(crate) async fn start(inner: &Arc<Inner>, record: &ContainerRecord) -> Resul
 
 /// Has the host keep the containers' addresses to itself and route for them, the latter where it can:
 /// without a way out they run all the same.
+///
+/// Of containers that are started at once some share one such time: what was begun for another one
+/// after this one had been entered in the books stays as long as this one does.
 async fn lead_out(inner: &Arc<Inner>, subnet: &Subnet) -> Result<()> {
+    let asked = Instant::now();
+    let mut last = inner.led_out.lock().await;
+    if last.is_some_and(|begun| begun >= asked) {
+        return Ok(());
+    }
+    let begun = Instant::now();
     let locking = Arc::clone(inner);
     let _lock = blocking(START, move || locking.storage.lock_network()).await?;
     let held = network::hold(subnet).await;
@@ -259,6 +269,7 @@ async fn lead_out(inner: &Arc<Inner>, subnet: &Subnet) -> Result<()> {
     if let Err(error) = network::enable_outbound(&table, subnet).await {
         tracing::warn!(%error, "containers have no way out of this machine");
     }
+    *last = Some(begun);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use statefork_runtime::{
@@ -33,6 +34,8 @@ pub(crate) struct Inner {
     pub(crate) storage: Storage,
     pub(crate) helper: PathBuf,
     books: OnceLock<Books>,
+    /// When the host was last begun to be made ready for containers, and was.
+    pub(crate) led_out: tokio::sync::Mutex<Option<Instant>>,
 }
 
 /// Opens the runtime over the storage of the options, without touching that.
@@ -51,6 +54,7 @@ pub fn open(options: &RuntimeOptions) -> Result<NativeRuntime> {
             storage: Storage::new(required(&options.storage, "the storage of native")?),
             helper: required(&options.helper, "the helper of native")?,
             books: OnceLock::new(),
+            led_out: tokio::sync::Mutex::default(),
         }),
     })
 }

@@ -17,7 +17,7 @@ use super::snapshot::{SnapshotReport, SnapshotRequest};
 use super::{Begun, Environment};
 use crate::error::{CoreError, Result};
 use crate::lock::Lock;
-use crate::model::{Branch, OperationKind, SnapshotId};
+use crate::model::{Branch, LiveContainer, OperationKind, SnapshotId};
 use crate::operation::{Recorder, Timing};
 use crate::store::EnvironmentRecord;
 
@@ -195,26 +195,11 @@ impl Environment {
             object,
             _lock,
         } = begin;
-        let brought_up = async {
-            branch.ports = self.take_free_ports(&branch, &common.ports).await?;
-            // Read in the operation: what it names is not removed as superseded while that runs.
-            let snapshot = self.store().snapshot(common.record.number, common.id)?;
-            let successor = Successor {
-                spec: snapshot.spec.clone(),
-                snapshot,
-                object: object.clone(),
-                wait: false,
-                is_new: false,
-            };
-            self.hand_over(&mut recorder, common.record, &branch, None, &successor)
-                .await
-        };
+        let brought_up = self.bring_up(&mut recorder, common, &mut branch, &object);
         let outcome = match brought_up.await {
             Ok(live) => Ok(live),
             Err(error) => {
-                let undone = self
-                    .undo_fork(common.record, &branch, &object, &error)
-                    .await;
+                let undone = self.undo_fork(&branch, &object, &error).await;
                 Err(error.and_then(undone))
             }
         };
@@ -231,20 +216,52 @@ impl Environment {
         }
     }
 
+    /// Launches a fork's container while its shim starts, and publishes it. After an error the container
+    /// is gone.
+    async fn bring_up(
+        &self,
+        recorder: &mut Recorder<'_>,
+        common: &Common<'_>,
+        branch: &mut Branch,
+        object: &ObjectId,
+    ) -> Result<LiveContainer> {
+        self.options.cancel.check()?;
+        // Read in the operation: what it names is not removed as superseded while that runs.
+        let snapshot = self.store().snapshot(common.record.number, common.id)?;
+        let successor = Successor {
+            spec: snapshot.spec.clone(),
+            snapshot,
+            object: object.clone(),
+            wait: false,
+            is_new: false,
+        };
+        // Which ports of the container it will be that are served is known already.
+        branch.ports = common.ports.iter().map(PortRange::first).collect();
+        let (listening, launched) = tokio::join!(
+            self.take_free_ports(branch, &common.ports),
+            self.launch_successor(recorder, common.record, branch, &successor),
+        );
+        let container = launched?;
+        match listening {
+            Ok((mut shim, ports)) => {
+                branch.ports = ports;
+                self.go_on_in(
+                    recorder,
+                    common.record,
+                    branch,
+                    &successor,
+                    &container,
+                    &mut shim,
+                )
+                .await
+            }
+            Err(error) => Err(error.and_then(self.take_away(&successor, &container).await)),
+        }
+    }
+
     /// Takes everything of a fork back that did not come up. Its container is gone, or else its
     /// operation stays unfinished with the container's random value.
-    async fn undo_fork(
-        &self,
-        record: &EnvironmentRecord,
-        branch: &Branch,
-        object: &ObjectId,
-        error: &CoreError,
-    ) -> Result<()> {
-        // It may have been published, and only the shim was lost.
-        let published = self.store().branch(record.number, &branch.name)?;
-        if let Some(live) = published.and_then(|branch| branch.container) {
-            self.runtime.remove(&live.id).await?;
-        }
+    async fn undo_fork(&self, branch: &Branch, object: &ObjectId, error: &CoreError) -> Result<()> {
         self.forget_shim(branch).await?;
         self.store().remove_fork(branch)?;
         match error.leaves_undone() {

@@ -15,25 +15,21 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use statefork_runtime::{
-    Container, ContainerPort, ContainerSpec, LaunchRequest, ObjectId, ObjectType, Phase,
-};
+use statefork_runtime::{Container, ContainerSpec, ObjectId, Phase};
 use statefork_shim::Shim;
 
-use super::address::{release, targets, unguard};
-use super::{Environment, identity};
+use super::Environment;
+use super::address::{release, unguard};
+use super::successor::Coming;
 use crate::config::Readiness;
 use crate::error::{CoreError, Result};
 use crate::lock::LockMode;
 use crate::model::{Branch, LiveContainer, Snapshot};
 use crate::operation::Recorder;
-use crate::readiness::Wait;
 use crate::store::EnvironmentRecord;
 
 /// Beyond the limits of readiness and hook, how long connections are held: for all the calls besides.
 const HOLD_MARGIN: Duration = Duration::from_secs(60);
-/// How long a new application without a readiness check is watched, whether it ends at once.
-const FIRST_SETTLE: Duration = Duration::from_millis(300);
 /// How long a container that was prepared ahead may take to be usable once it is thawed.
 const WARM_TIMEOUT: Duration = Duration::from_millis(250);
 
@@ -50,15 +46,6 @@ pub(super) struct Successor {
     /// Whether its settings may never have run: without a readiness check it is then watched a while
     /// before it counts as usable.
     pub(super) is_new: bool,
-}
-
-/// A container that runs and is to be the branch's.
-struct Coming<'a> {
-    container: &'a Container,
-    /// As the branch has it.
-    live: LiveContainer,
-    /// What is waited for.
-    wait: Wait<'a>,
 }
 
 /// A container that was prepared ahead.
@@ -236,145 +223,16 @@ impl Environment {
         successor: &Successor,
         shim: &mut Option<Shim>,
     ) -> Result<LiveContainer> {
-        self.options.cancel.check()?;
-        recorder.goes_on(false);
-        let Successor {
-            snapshot,
-            spec,
-            object,
-            is_new,
-            ..
-        } = successor;
-        let request = self.launch_request(record, branch, spec, object);
         let container = self
-            .launch(recorder, record, &branch.name, successor, &request)
+            .launch_successor(recorder, record, branch, successor)
             .await?;
-        let live = LiveContainer {
-            id: container.id.clone(),
-            object: object.clone(),
-            origin: snapshot.id.clone(),
-            spec: spec.clone(),
-            since: Timestamp::now(),
-            attached: false,
-            capture: snapshot.object.clone(),
-        };
-        let settle = match is_new {
-            true => FIRST_SETTLE,
-            false => Duration::ZERO,
-        };
-        let coming = Coming {
-            container: &container,
-            live,
-            wait: self.wait(&container, &record.settings.readiness, settle),
-        };
-        let published = self
-            .publish(recorder, record, branch, successor, coming, shim)
-            .await;
-        match published {
-            Ok(live) => Ok(live),
-            Err(error) => {
-                let removed = match self.runtime.remove(&container.id).await {
-                    Ok(()) => self.home.remove_identity(&successor.object),
-                    Err(error) => Err(error.into()),
-                };
-                Err(CoreError::and_then(error, removed))
-            }
-        }
-    }
-
-    /// How a container of ours is launched from a snapshot for a branch.
-    pub(super) fn launch_request(
-        &self,
-        record: &EnvironmentRecord,
-        branch: &Branch,
-        spec: &ContainerSpec,
-        object: &ObjectId,
-    ) -> LaunchRequest {
-        let publish = match record.capabilities.reachable.is_yes() {
-            true => Vec::new(),
-            false => branch.ports.iter().map(|port| port.container).collect(),
-        };
-        LaunchRequest {
-            name: self.container_name(&branch.name, object),
-            spec: identity::settings(&branch.name, spec),
-            labels: self.owner(object).labels(ObjectType::Container),
-            publish: publish.into_iter().map(ContainerPort::tcp).collect(),
-        }
-    }
-
-    /// Waits for a container that runs, leads the branch's ports to it, and makes it the branch's.
-    async fn publish(
-        &self,
-        recorder: &mut Recorder<'_>,
-        record: &EnvironmentRecord,
-        branch: &Branch,
-        successor: &Successor,
-        coming: Coming<'_>,
-        shim: &mut Option<Shim>,
-    ) -> Result<LiveContainer> {
-        let Coming {
-            container,
-            live,
-            wait,
-        } = coming;
-        if let Some(shim) = shim
-            && branch.is_attached()
-        {
-            // The old one, which had them, has been stopped.
-            shim.listen(&branch.ports).await?;
-        }
-        let ready = wait.until_ready(&live.spec.network);
-        recorder.phases.time(Phase::Ready, ready).await?;
-        self.run_hook(recorder, record, &branch.name, successor, container)
-            .await?;
-        if let Some(shim) = shim {
-            let targets = targets(branch, container, &live.spec)?;
-            recorder
-                .phases
-                .time(Phase::Switch, shim.target(&targets))
-                .await?;
-        }
-        recorder.usable();
-        recorder.time(Phase::Persist, || {
-            self.store().move_branch(branch.number, &live.origin, &live)
-        })?;
-        Ok(live)
-    }
-
-    fn wait<'a>(
-        &'a self,
-        container: &'a Container,
-        readiness: &'a Readiness,
-        settle: Duration,
-    ) -> Wait<'a> {
-        Wait {
-            runtime: self.runtime.as_ref(),
-            container,
-            readiness,
-            settle,
-            cancel: &self.options.cancel,
-        }
+        self.go_on_in(recorder, record, branch, successor, &container, shim)
+            .await
     }
 
     /// Removes a container that was prepared and cannot be used.
     async fn discard(&self, prepared: &LiveContainer) -> Result<()> {
         self.runtime.remove(&prepared.id).await?;
         self.forget_objects(&[&prepared.object])
-    }
-
-    /// Waits until a container can be used.
-    pub(super) async fn wait_ready(
-        &self,
-        recorder: &Recorder<'_>,
-        record: &EnvironmentRecord,
-        container: &Container,
-        spec: &ContainerSpec,
-        settle: Duration,
-    ) -> Result<()> {
-        let wait = self.wait(container, &record.settings.readiness, settle);
-        recorder
-            .phases
-            .time(Phase::Ready, wait.until_ready(&spec.network))
-            .await
     }
 }

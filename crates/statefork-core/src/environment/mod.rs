@@ -29,6 +29,7 @@ mod settings;
 mod snapshot;
 mod standby;
 mod status;
+mod successor;
 mod tags;
 mod tend;
 mod up;

@@ -173,13 +173,16 @@ impl Store {
         })
     }
 
-    /// Sets a branch's ports.
+    /// Sets a branch's ports. It is not waited for on the disk: they are of use to nobody before a
+    /// later transaction makes a container the branch's, which is, or once the machine has lost power.
     pub(crate) fn set_ports(&self, branch: i64, ports: &[PortMapping]) -> Result<()> {
-        self.lock().execute(
-            "UPDATE branches SET ports = ?2 WHERE number = ?1",
-            (branch, to_json(&ports)?),
-        )?;
-        Ok(())
+        let ports = to_json(&ports)?;
+        self.write_without_sync(|transaction| {
+            transaction
+                .prepare_cached("UPDATE branches SET ports = ?2 WHERE number = ?1")?
+                .execute((branch, &ports))?;
+            Ok(())
+        })
     }
 }
 

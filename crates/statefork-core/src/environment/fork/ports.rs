@@ -1,7 +1,7 @@
 //! Where forks can be reached.
 
 use statefork_runtime::{PortMapping, PortRange};
-use statefork_shim::ShimError;
+use statefork_shim::{Shim, ShimError};
 
 use super::ForkRequest;
 use crate::environment::Environment;
@@ -30,21 +30,21 @@ impl Environment {
             .collect())
     }
 
-    /// Listens on the first free port of each range, and keeps which those are.
+    /// Has the branch's shim listen on the first free port of each range, and keeps which those are.
     pub(super) async fn take_free_ports(
         &self,
         branch: &Branch,
         ranges: &[PortRange],
-    ) -> Result<Vec<PortMapping>> {
+    ) -> Result<(Option<Shim>, Vec<PortMapping>)> {
         let mut asked: Vec<_> = ranges.iter().map(PortRange::first).collect();
         loop {
             self.options.cancel.check()?;
             match self.listen(branch, &asked).await {
-                Ok(listening) => {
-                    let bound = listening.map_or_else(Vec::new, |(_, bound)| bound);
+                Ok(Some((shim, bound))) => {
                     self.store().set_ports(branch.number, &bound)?;
-                    return Ok(bound);
+                    return Ok((Some(shim), bound));
                 }
+                Ok(None) => return Ok((None, Vec::new())),
                 Err(CoreError::Shim(ShimError::PortInUse { address })) => {
                     let mut asked = asked.iter_mut().zip(ranges);
                     let taken = asked.find(|(port, _)| port.host_address() == address);
