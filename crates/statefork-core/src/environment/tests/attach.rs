@@ -4,9 +4,9 @@ use statefork_runtime::{
     Captures, ContainerId, ContainerSpec, ContainerState, Containers, Images, LaunchRequest, Phases,
 };
 
-use super::{IMAGE, World};
+use super::{IMAGE, World, app};
 use crate::config::{Hooks, MachineId};
-use crate::environment::{AttachRequest, DownRequest, LiveState, RestoreRequest};
+use crate::environment::{AttachRequest, DownRequest, LiveState, RestoreRequest, SnapshotRequest};
 use crate::error::{CoreError, ErrorKind};
 
 /// Makes a container without us.
@@ -43,6 +43,7 @@ async fn a_container_of_others_is_versioned_and_never_removed() {
     let theirs = by_hand(&world).await;
     let report = world.environment.attach(&attach("theirs")).await.unwrap();
     assert_eq!(report.container, theirs);
+    assert_eq!(world.file(&theirs, "/run/statefork.json"), None);
     world.run(&["write", "/file", "one"]).await;
     let one = world.snapshot().await;
     world.run(&["write", "/file", "two"]).await;
@@ -56,6 +57,8 @@ async fn a_container_of_others_is_versioned_and_never_removed() {
         world.file(&restored.container, "/file").as_deref(),
         Some("one")
     );
+    let identity = world.file(&restored.container, "/run/statefork.json");
+    assert!(identity.is_some_and(|text| text.contains(&one)));
     let LiveState::Present { container, .. } =
         world.environment.status().await.unwrap().unwrap().live
     else {
@@ -80,6 +83,23 @@ async fn a_container_of_others_is_versioned_and_never_removed() {
     world.environment.down(purge).await.unwrap();
     let ids: Vec<_> = world.fake.containers().into_iter().map(|c| c.id).collect();
     assert_eq!(ids, [theirs]);
+}
+
+#[tokio::test]
+async fn one_that_another_environment_made_says_what_it_is_in_this_one() {
+    let world = World::new();
+    let theirs = world.up(app()).await;
+    let mut environment = world.environment.clone();
+    environment.name = "other".to_owned();
+    let report = environment.attach(&attach(theirs.as_str())).await.unwrap();
+    assert_eq!(report.container, theirs);
+    let snapshot = environment.snapshot(&SnapshotRequest::default()).await;
+    let snapshot = snapshot.unwrap().snapshot;
+    assert!(snapshot.spec.mounts.is_empty() && snapshot.not_held.is_empty());
+    let request = RestoreRequest::to("HEAD");
+    let restored = environment.restore(&request).await.unwrap();
+    let identity = world.file(&restored.container, "/run/statefork.json");
+    assert!(identity.is_some_and(|text| text.contains(snapshot.id.as_str())));
 }
 
 #[tokio::test]
