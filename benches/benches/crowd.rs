@@ -39,9 +39,9 @@ fn main() -> Result<()> {
     let folder = tempfile::Builder::new()
         .prefix("crowd-")
         .tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    // The server does not hear a polite stop. A configuration that others can write is refused.
+    // The server does not hear a polite stop, and is not prepared twice. A configuration that others can write is refused.
     let config = folder.path().join("statefork.yaml");
-    fs::write(&config, "stop: {timeout: 100ms}\n")?;
+    fs::write(&config, "stop: {timeout: 100ms}\nstandby: none\n")?;
     fs::set_permissions(&config, fs::Permissions::from_mode(0o600))?;
     let crowd = Crowd {
         statefork: program("statefork")?,

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use statefork_benches::{Pairs, program};
 use statefork_conformance::FakeRuntime;
-use statefork_core::config::{Hooks, MachineId};
+use statefork_core::config::{Hooks, MachineId, Standby};
 use statefork_core::environment::{Cancel, ImageRequest, Observer, Options, Requested, UpRequest};
 use statefork_core::{Environment, Home};
 use statefork_runtime::{ContainerSpec, ImageConfig};
@@ -103,7 +103,7 @@ fn fill(folder: &Path) -> Result<()> {
             machine_id: MachineId::Image,
         }),
         recreate: false,
-        standby: None,
+        standby: Some(Standby::NONE),
     };
     runtime.block_on(environment.up(&request))?;
     let store = rusqlite::Connection::open(path.join("store.sqlite"))?;

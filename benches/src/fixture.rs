@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use statefork_core::config::{Check, Hooks, MachineId, Readiness};
+use statefork_core::config::{Check, Hooks, MachineId, Readiness, Standby};
 use statefork_core::environment::{
     Cancel, DownRequest, ImageRequest, Observer, Options, Programs, Requested, UpRequest,
 };
@@ -82,7 +82,8 @@ pub(crate) fn environment(
     Ok(Environment::new(home, runtime, name, None, options)?)
 }
 
-/// An application with [`PORT`] published on any free port of the host.
+/// An application with [`PORT`] published on any free port of the host, for which nothing is prepared
+/// behind.
 pub(crate) fn application(image: &str, spec: ContainerSpec, check: Check) -> Result<UpRequest> {
     let ports: Vec<PortMapping> = vec![PORT.to_string().parse()?];
     Ok(UpRequest {
@@ -95,7 +96,7 @@ pub(crate) fn application(image: &str, spec: ContainerSpec, check: Check) -> Res
             machine_id: MachineId::Image,
         }),
         recreate: false,
-        standby: None,
+        standby: Some(Standby::NONE),
     })
 }
 

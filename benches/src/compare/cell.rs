@@ -12,8 +12,10 @@ pub enum Operation {
     Snapshot,
     /// The state is kept, and the application goes on in a new container made from it.
     Step,
-    /// Back to a state that was kept; what changed since is lost.
+    /// Back to a state that was kept; what changed since is lost. No container is prepared for it.
     Restore,
+    /// The same where a container has been prepared.
+    Warm,
 }
 
 impl fmt::Display for Operation {
@@ -22,6 +24,7 @@ impl fmt::Display for Operation {
             Self::Snapshot => "snapshot",
             Self::Step => "step",
             Self::Restore => "restore",
+            Self::Warm => "warm",
         })
     }
 }

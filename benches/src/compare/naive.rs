@@ -131,7 +131,7 @@ impl Tool for Naive {
     }
 
     async fn begin(&mut self, operation: Operation, payload: &Archive) -> Result<()> {
-        if operation == Operation::Restore {
+        if matches!(operation, Operation::Restore | Operation::Warm) {
             self.prepare(payload).await?;
             self.target = Some(self.commit().await?);
         }
@@ -153,7 +153,7 @@ impl Tool for Naive {
 
     async fn run(&mut self, operation: Operation) -> Result<Timed> {
         let begun = Instant::now();
-        if operation == Operation::Restore {
+        if matches!(operation, Operation::Restore | Operation::Warm) {
             let target = self.target.clone().context("nothing to restore")?;
             return self.replace(&target, begun).await;
         }
@@ -162,7 +162,7 @@ impl Tool for Naive {
         self.made = Some(image.clone());
         let timed = match operation {
             Operation::Step => self.replace(&image, begun).await?,
-            Operation::Snapshot | Operation::Restore => Timed {
+            Operation::Snapshot | Operation::Restore | Operation::Warm => Timed {
                 total: committed,
                 start: None,
                 usable: None,

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use async_trait::async_trait;
-use statefork_core::config::Check;
-use statefork_core::environment::{RestoreRequest, SnapshotRequest};
+use statefork_core::config::{Check, Standby};
+use statefork_core::environment::{RestoreRequest, SnapshotRequest, UpRequest};
 use statefork_core::{Environment, Timing};
 use statefork_runtime::{ContainerSpec, Phase, Runtime};
 
@@ -16,6 +16,11 @@ use super::answer::{Instance, first_answer};
 use super::payload::{Archive, FOLDER};
 use super::{Operation, Payload, Timed, Tool};
 use crate::fixture::{PORT, application, environment, purge};
+
+/// How long it may take until a container is prepared.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks whether it is.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// An environment that is up, with its head at a depth.
 pub(super) struct Ours {
@@ -113,7 +118,7 @@ impl Ours {
         let begun = Instant::now();
         let client = tokio::spawn(async move { first_answer(address, Some(&former), begun).await });
         let done = match (operation, &self.target) {
-            (Operation::Restore, Some(target)) => {
+            (Operation::Restore | Operation::Warm, Some(target)) => {
                 let request = RestoreRequest::to(target);
                 let restored = self.environment.restore(&request).await;
                 restored.map(|restored| (restored.timing, None))
@@ -133,6 +138,11 @@ impl Ours {
         };
         let (instance, usable) = client.await??;
         self.instance = instance;
+        ensure!(
+            timing.warm == Some(operation == Operation::Warm),
+            "the {operation} was not what it was to be: warm is {:?}",
+            timing.warm
+        );
         self.made
             .extend(snapshot.as_ref().map(|snapshot| snapshot.id.to_string()));
         let timed = Timed {
@@ -169,6 +179,31 @@ impl Ours {
             first_answer(self.address, Some(&self.instance), Instant::now()).await?;
         self.instance = instance;
         Ok(())
+    }
+
+    /// Chooses what is prepared from now on.
+    async fn keep_prepared(&self, standby: Standby) -> Result<()> {
+        let request = UpRequest {
+            standby: Some(standby),
+            ..UpRequest::default()
+        };
+        self.environment.up(&request).await?;
+        Ok(())
+    }
+
+    /// Returns once a container is prepared from the target, and the worker has nothing else to do.
+    async fn until_prepared(&self) -> Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            let list = self.environment.branches().await?;
+            let branches = list.into_iter().flat_map(|list| list.branches);
+            let mut prepared = branches.flat_map(|branch| branch.standby);
+            if prepared.any(|id| Some(id.as_str()) == self.target.as_deref()) {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        bail!("no container is prepared within {PATIENCE:?}")
     }
 
     /// Removes what was made, but for the newest `spared`.
@@ -211,13 +246,17 @@ impl Tool for Ours {
     }
 
     async fn begin(&mut self, operation: Operation, payload: &Archive) -> Result<()> {
-        if operation == Operation::Restore {
+        if matches!(operation, Operation::Restore | Operation::Warm) {
             self.prepare(payload).await?;
             let kept = self
                 .environment
                 .snapshot(&SnapshotRequest::default())
                 .await?;
             self.target = Some(kept.snapshot.id.to_string());
+        }
+        if operation == Operation::Warm {
+            self.keep_prepared(Standby::default()).await?;
+            self.until_prepared().await?;
         }
         Ok(())
     }
@@ -229,7 +268,7 @@ impl Tool for Ours {
     async fn run(&mut self, operation: Operation) -> Result<Timed> {
         match operation {
             Operation::Snapshot => self.snapshot().await,
-            Operation::Step | Operation::Restore => self.replace(operation).await,
+            Operation::Step | Operation::Restore | Operation::Warm => self.replace(operation).await,
         }
     }
 
@@ -243,10 +282,12 @@ impl Tool for Ours {
                 self.remove_made(0).await
             }
             Operation::Restore => Ok(()),
+            Operation::Warm => self.until_prepared().await,
         }
     }
 
     async fn end(&mut self) -> Result<()> {
+        self.keep_prepared(Standby::NONE).await?;
         self.go_back().await?;
         self.remove_made(0).await?;
         if let Some(target) = self.target.take() {

@@ -57,7 +57,12 @@ impl Plan {
     /// The plan that the variable names; without one, each operation on 1 MB at depth 1.
     pub fn load() -> Result<Self> {
         let Some(path) = std::env::var_os(VARIABLE) else {
-            let operations = [Operation::Snapshot, Operation::Step, Operation::Restore];
+            let operations = [
+                Operation::Snapshot,
+                Operation::Step,
+                Operation::Restore,
+                Operation::Warm,
+            ];
             return Ok(Self::small(&operations, 1, 10));
         };
         let path = PathBuf::from(path);

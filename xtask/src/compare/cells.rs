@@ -14,13 +14,15 @@ pub(crate) enum Operation {
     Snapshot,
     /// A snapshot, then on in a new container made from it.
     Step,
-    /// Back to a state that was kept.
+    /// Back to a state that was kept, in a container that is launched.
     Restore,
+    /// The same in a container that was prepared.
+    Warm,
 }
 
 impl Operation {
     /// All of them.
-    pub(super) const ALL: [Self; 3] = [Self::Snapshot, Self::Step, Self::Restore];
+    pub(super) const ALL: [Self; 4] = [Self::Snapshot, Self::Step, Self::Restore, Self::Warm];
 
     /// The word for it.
     pub(super) fn as_str(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Operation {
             Self::Snapshot => "snapshot",
             Self::Step => "step",
             Self::Restore => "restore",
+            Self::Warm => "warm",
         }
     }
 }
@@ -128,9 +131,13 @@ impl Extent {
             false => &Payload::ALL,
         };
         let payloads = if payloads.is_empty() { all } else { payloads };
-        let operations = match operations {
-            [] => &Operation::ALL,
-            chosen => chosen,
+        let (operations, chosen) = match operations {
+            [] => (&Operation::ALL[..], false),
+            operations => (operations, true),
+        };
+        // What has been prepared is thawed, whatever lies in its files.
+        let has_a_point = |operation: Operation, payload: Payload, depth: u32| {
+            chosen || operation != Operation::Warm || (payload, depth) == (Payload::OneMegabyte, 1)
         };
         let mut cells = Vec::new();
         for (depth, payload) in payloads
@@ -139,7 +146,10 @@ impl Extent {
             .chain((!quick).then_some((DEEP, Payload::OneMegabyte)))
         {
             if payloads.contains(&payload) {
-                cells.extend(operations.iter().map(|&operation| Cell {
+                let operations = operations.iter().copied();
+                let operations =
+                    operations.filter(|&operation| has_a_point(operation, payload, depth));
+                cells.extend(operations.map(|operation| Cell {
                     operation,
                     payload,
                     depth,
@@ -169,10 +179,10 @@ mod tests {
     #[test]
     fn quick_is_one_payload_and_full_is_all_of_them() {
         let quick = Extent::new(true, &[], &[]);
-        assert_eq!(quick.cells.len(), 3);
+        assert_eq!(quick.cells.len(), 4);
         assert_eq!(quick.depths(), [1]);
         let full = Extent::new(false, &[], &[]);
-        assert_eq!(full.cells.len(), 3 * 4 + 3);
+        assert_eq!(full.cells.len(), 3 * 4 + 1 + 3, "one of them warm");
         assert_eq!(full.depths(), [1, 50]);
         assert_eq!(full.rounds * full.samples, 20);
         let some = Extent::new(false, &[Payload::Nothing], &[Operation::Restore]);

@@ -287,14 +287,15 @@ fn heading(operation: Operation) -> &'static str {
     match operation {
         Operation::Snapshot => "Snapshot",
         Operation::Step => "Step",
-        Operation::Restore => "Restore",
+        Operation::Restore => "Restore, cold",
+        Operation::Warm => "Restore, warm",
     }
 }
 
 fn until(operation: Operation) -> &'static str {
     match operation {
         Operation::Snapshot => "the snapshot was taken",
-        Operation::Step | Operation::Restore => "the application answered",
+        Operation::Step | Operation::Restore | Operation::Warm => "the application answered",
     }
 }
 
@@ -308,6 +309,10 @@ fn explained(operation: Operation) -> &'static str {
         Operation::Restore => {
             "Back to a state that was kept. StateFork keeps the old container until the new one can be \
              used. Naive: remove, run."
+        }
+        Operation::Warm => {
+            "The same where StateFork had prepared a container behind, and thaws it. What the preparation \
+             takes is not in the time. Naive: remove, run."
         }
     }
 }

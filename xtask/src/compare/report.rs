@@ -45,7 +45,7 @@ impl Metric {
     pub(super) fn compared(operation: Operation) -> &'static [Self] {
         match operation {
             Operation::Snapshot => &[Self::Total],
-            Operation::Step | Operation::Restore => &[Self::Start, Self::Usable],
+            Operation::Step | Operation::Restore | Operation::Warm => &[Self::Start, Self::Usable],
         }
     }
 
@@ -53,7 +53,7 @@ impl Metric {
     pub(super) fn main(operation: Operation) -> Self {
         match operation {
             Operation::Snapshot => Self::Total,
-            Operation::Step | Operation::Restore => Self::Usable,
+            Operation::Step | Operation::Restore | Operation::Warm => Self::Usable,
         }
     }
 
@@ -345,7 +345,7 @@ pub(super) mod tests {
         let path = folder.path().join("report.json");
         let report = made_up(1.0, &[1]);
         report.save(&path).unwrap();
-        assert_eq!(Report::load(&path).unwrap().measured.len(), 9);
+        assert_eq!(Report::load(&path).unwrap().measured.len(), 3 * Operation::ALL.len());
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replacen("\"schema\": 1", "\"schema\": 2", 1)).unwrap();
         let error = Report::load(&path).unwrap_err();

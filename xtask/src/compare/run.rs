@@ -180,7 +180,7 @@ fn work(cell: &Cell) -> f64 {
     match cell.operation {
         Operation::Snapshot => 1.0,
         Operation::Step => 6.0,
-        Operation::Restore => 3.0,
+        Operation::Restore | Operation::Warm => 3.0,
     }
 }
 

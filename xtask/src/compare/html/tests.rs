@@ -65,8 +65,8 @@ fn it_is_for_narrow_screens_and_for_light_and_dark() {
 fn every_picture_has_a_title_and_every_table_a_head() {
     let page = page();
     let pictures = all(&page, "svg");
-    // Strips for 6 cells, phases of each, and 3 against depth.
-    assert_eq!(pictures.len(), 6 + 6 + 3);
+    // Strips for 8 cells, phases of each, and 4 against depth.
+    assert_eq!(pictures.len(), 8 + 8 + 4);
     let mut ids = Vec::new();
     for picture in pictures {
         let title = picture.children().find_map(ElementRef::wrap).unwrap();
