@@ -345,7 +345,10 @@ pub(super) mod tests {
         let path = folder.path().join("report.json");
         let report = made_up(1.0, &[1]);
         report.save(&path).unwrap();
-        assert_eq!(Report::load(&path).unwrap().measured.len(), 3 * Operation::ALL.len());
+        assert_eq!(
+            Report::load(&path).unwrap().measured.len(),
+            3 * Operation::ALL.len()
+        );
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replacen("\"schema\": 1", "\"schema\": 2", 1)).unwrap();
         let error = Report::load(&path).unwrap_err();
