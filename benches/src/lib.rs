@@ -9,11 +9,14 @@ pub mod compare;
 mod delayed;
 mod fixture;
 mod images;
+pub mod load;
 mod pairs;
 pub mod raw;
 mod runtimes;
+mod versioned;
 
 pub use fixture::{COMMAND, Fixture, PORT, program};
 pub use images::{BUSYBOX, ImageArchive, TARGET_APP};
 pub use pairs::{Pairs, Series};
 pub use runtimes::{Available, Skipped, available, examine, storage_options};
+pub use versioned::Versioned;

@@ -18,6 +18,19 @@ impl Series {
     pub fn median_ms(&self) -> f64 {
         median(self.0.clone())
     }
+
+    /// A percentile in ms, by the nearest rank; 0 of none.
+    pub fn percentile_ms(&self, percent: usize) -> f64 {
+        let mut figures = self.0.clone();
+        figures.sort_by(f64::total_cmp);
+        let rank = (figures.len() * percent).div_ceil(100);
+        figures.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
 }
 
 impl FromIterator<Duration> for Series {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use statefork_core::config::{Check, Standby};
 use statefork_core::environment::{RestoreRequest, SnapshotRequest, UpRequest};
@@ -16,11 +16,10 @@ use super::answer::{Instance, first_answer};
 use super::payload::{Archive, FOLDER};
 use super::{Operation, Payload, Timed, Tool};
 use crate::fixture::{PORT, application, environment, purge};
+use crate::versioned::until_prepared;
 
 /// How long it may take until a container is prepared.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks whether it is.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// An environment that is up, with its head at a depth.
 pub(super) struct Ours {
@@ -191,19 +190,10 @@ impl Ours {
         Ok(())
     }
 
-    /// Returns once a container is prepared from the target, and the worker has nothing else to do.
+    /// Returns once a container is prepared from the target.
     async fn until_prepared(&self) -> Result<()> {
-        let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
-            let list = self.environment.branches().await?;
-            let branches = list.into_iter().flat_map(|list| list.branches);
-            let mut prepared = branches.flat_map(|branch| branch.standby);
-            if prepared.any(|id| Some(id.as_str()) == self.target.as_deref()) {
-                return Ok(());
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        bail!("no container is prepared within {PATIENCE:?}")
+        let target = self.target.as_deref().context("nothing to prepare from")?;
+        until_prepared(&self.environment, target, PATIENCE).await
     }
 
     /// Removes what was made, but for the newest `spared`.

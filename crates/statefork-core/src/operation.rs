@@ -9,7 +9,7 @@ use statefork_runtime::{Boundary, ObjectId, ObjectType, Phase, Phases};
 use crate::error::{CoreError, Result};
 use crate::model::{Branch, OperationKind, Outcome, SnapshotId, SnapshotKind};
 use crate::process::ProcessIdentity;
-use crate::store::{Finished, NewOperation, Store};
+use crate::store::{Finished, NewOperation, NewStandby, Reserved, Store};
 
 /// What an operation is going to do.
 pub(crate) struct Intent<'a> {
@@ -83,6 +83,23 @@ impl<'a> Recorder<'a> {
         let seq = store.begin_operation(&intent.row(&process))?;
         Boundary::Logged.pass();
         Ok(Self::of(store, seq, intent))
+    }
+
+    /// Writes the intent to prepare a container in one transaction with its place; what came of that, where
+    /// it is not to be.
+    pub(crate) fn begin_standby(
+        store: &'a Store,
+        new: &NewStandby<'_>,
+        intent: &Intent<'_>,
+    ) -> Result<Result<Self, Reserved>> {
+        let process = process()?;
+        match store.begin_standby(new, &intent.row(&process))? {
+            Reserved::Yes { seq } => {
+                Boundary::Logged.pass();
+                Ok(Ok(Self::of(store, seq, intent)))
+            }
+            refused => Ok(Err(refused)),
+        }
     }
 
     /// Writes the intents of forks, each with the branch that it names, in one transaction. `None`:

@@ -144,7 +144,12 @@ impl Wait<'_> {
         CoreError::NotReady {
             container: self.container.name.clone(),
             reason,
-            log: last_lines(self.runtime, &self.container.id).await,
+            log: last_lines(
+                self.runtime,
+                &self.container.id,
+                LATE_OUTPUT.min(self.readiness.timeout),
+            )
+            .await,
         }
     }
 
@@ -219,8 +224,12 @@ async fn output(
 }
 
 /// The last lines that a container wrote, as far as they can be had: they explain an error and
-/// must not replace it.
-pub(crate) async fn last_lines(runtime: &dyn Runtime, container: &ContainerId) -> Vec<String> {
+/// must not replace it. Where there are none, they are waited for up to `late`.
+pub(crate) async fn last_lines(
+    runtime: &dyn Runtime,
+    container: &ContainerId,
+    late: Duration,
+) -> Vec<String> {
     let request = LogRequest {
         follow: false,
         tail: Some(LAST_LINES),
@@ -229,7 +238,7 @@ pub(crate) async fn last_lines(runtime: &dyn Runtime, container: &ContainerId) -
     loop {
         match output(runtime, container, request).await {
             // A runtime may store what a process wrote a little later than it notices its end.
-            Ok(bytes) if bytes.trim_ascii().is_empty() && begun.elapsed() < LATE_OUTPUT => {
+            Ok(bytes) if bytes.trim_ascii().is_empty() && begun.elapsed() < late => {
                 tokio::time::sleep(LOOK).await;
             }
             Ok(bytes) => {

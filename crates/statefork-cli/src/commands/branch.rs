@@ -90,7 +90,11 @@ impl From<&BranchView> for Listed {
             container: branch.container.as_ref().map(|live| live.id.to_string()),
             ports: ports(&branch.ports),
             created_at: time(branch.created_at),
-            standby: view.standby.iter().map(ToString::to_string).collect(),
+            standby: view
+                .standby
+                .iter()
+                .map(|prepared| prepared.snapshot.to_string())
+                .collect(),
             expires_at: branch.expires_at.map(time),
         }
     }

@@ -1,7 +1,7 @@
 //! `branch` and `switch`.
 
 use futures_util::StreamExt;
-use statefork_runtime::Container;
+use statefork_runtime::{Container, ContainerId};
 
 use super::down::ENDED_AT_ONCE;
 use super::{Begun, Environment};
@@ -18,8 +18,19 @@ pub struct BranchView {
     pub branch: Branch,
     /// Its container; `None` if it has none, or if that was removed behind our back.
     pub container: Option<Container>,
-    /// The snapshots from which a container is prepared for it.
-    pub standby: Vec<SnapshotId>,
+    /// The containers that are prepared for it.
+    pub standby: Vec<Prepared>,
+}
+
+/// A container that is prepared for a branch: launched, ready, frozen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// What it was launched from.
+    pub snapshot: SnapshotId,
+    /// It.
+    pub container: ContainerId,
+    /// The memory that its processes had when it was frozen, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// All branches of an environment.
@@ -45,11 +56,18 @@ impl Environment {
                     Some(live) => self.runtime.inspect(&live.id).await?,
                     None => None,
                 };
-                let ready = standbys.iter().filter(|standby| {
-                    standby.branch == branch.number && standby.container.is_some()
+                let own = standbys
+                    .iter()
+                    .filter(|standby| standby.branch == branch.number);
+                let ready = own.filter_map(|standby| {
+                    Some(Prepared {
+                        snapshot: standby.snapshot.clone(),
+                        container: standby.container.as_ref()?.id.clone(),
+                        memory_bytes: standby.memory_bytes,
+                    })
                 });
                 branches.push(BranchView {
-                    standby: ready.map(|standby| standby.snapshot.clone()).collect(),
+                    standby: ready.collect(),
                     branch,
                     container,
                 });

@@ -69,6 +69,8 @@ impl Environment {
             for branch in &branches {
                 self.end_shim(branch).await?;
             }
+            self.end_standbys(&record, |_| true).await?;
+            self.remove_retired(&record).await?;
             return Ok(report);
         }
         if request.save {
@@ -96,6 +98,8 @@ impl Environment {
             for containers in outcomes {
                 report.containers += containers?;
             }
+            // None can be begun any more.
+            self.end_standbys(&record, |_| true).await?;
             if request.purge {
                 let purging = self.purge(&record);
                 report.snapshots = recorder.phases.time(Phase::Remove, purging).await?;
@@ -145,8 +149,9 @@ impl Environment {
     /// Removes an environment's snapshots, images and objects, and forgets it; how many snapshots
     /// that were. What is gone already is no error, so it can be taken up again.
     pub(super) async fn purge(&self, record: &EnvironmentRecord) -> Result<usize> {
-        self.end_background(OperationKind::Flatten).await?;
-        self.end_background(OperationKind::Standby).await?;
+        for kind in [OperationKind::Flatten, OperationKind::Standby] {
+            self.end_background(kind, |_| true).await?;
+        }
         let snapshots = self.store().snapshots(record.number)?;
         let objects = self.store().objects(&self.name, self.runtime.name())?;
         // A container that was left behind holds the image that it runs from.

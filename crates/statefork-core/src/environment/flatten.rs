@@ -168,19 +168,28 @@ impl Environment {
     }
 
     /// The operations of a kind that run in the background.
-    fn background(&self, kind: OperationKind) -> Result<Vec<Background>> {
+    pub(super) fn background(&self, kind: OperationKind) -> Result<Vec<Background>> {
         self.store()
             .background(kind, &self.name, self.runtime.name())
     }
 
-    /// Waits until no operation of a kind runs in the background, which each gives way once what it
-    /// works on is gone; the process of one that takes too long is killed.
-    pub(super) async fn end_background(&self, kind: OperationKind) -> Result<()> {
+    /// Waits until no operation of a kind that `which` chooses runs in the background, which each gives
+    /// way once what it works on is gone; the process of one that takes too long is killed.
+    pub(super) async fn end_background(
+        &self,
+        kind: OperationKind,
+        which: impl Fn(&Background) -> bool,
+    ) -> Result<()> {
+        let chosen = || -> Result<Vec<Background>> {
+            let mut running = self.background(kind)?;
+            running.retain(|operation| which(operation));
+            Ok(running)
+        };
         let begun = Instant::now();
-        while !self.background(kind)?.is_empty() && begun.elapsed() < PATIENCE {
+        while !chosen()?.is_empty() && begun.elapsed() < PATIENCE {
             tokio::time::sleep(PAUSE).await;
         }
-        let late = self.background(kind)?;
+        let late = chosen()?;
         for operation in &late {
             let killed = operation.process.kill().await;
             killed.map_err(|source| CoreError::Io {

@@ -72,7 +72,9 @@ impl Environment {
         let mut shim = self.shim(branch).await?;
         if let Some(shim) = &mut shim {
             let settings = &record.settings;
-            shim.hold(settings.readiness.timeout + settings.hooks.timeout + HOLD_MARGIN)
+            // The hook may run twice: in a prepared container that cannot be used, and in the next.
+            let hooks = settings.hooks.timeout * 2;
+            shim.hold(settings.readiness.timeout + hooks + HOLD_MARGIN)
                 .await?;
         }
         let outcome = self
@@ -141,6 +143,11 @@ impl Environment {
                 .await;
             warm = match used {
                 Ok(live) => Some(live),
+                Err(CoreError::Interrupted) => {
+                    let discarded = self.discard(&prepared).await;
+                    let back = self.bring_back(retired, branch, shim).await;
+                    return Err(CoreError::Interrupted.and_then(discarded).and_then(back));
+                }
                 Err(error) => {
                     self.observer().notice(&format!(
                         "another container is launched, since the prepared one cannot be used: \

@@ -48,11 +48,11 @@ use crate::home::Home;
 use crate::model::{Branch, LiveContainer, MAIN, OperationKind};
 use crate::naming::{check_name, image_repository, nearest};
 use crate::operation::Intent;
-use crate::store::{EnvironmentRecord, Store, random_id};
+use crate::store::{EnvironmentRecord, Evicted, Store, random_id};
 
 pub use attach::AttachRequest;
 pub use attempt::TryReport;
-pub use branches::{BranchList, BranchView};
+pub use branches::{BranchList, BranchView, Prepared};
 pub use build::{Builder, Open};
 pub use down::{DownReport, DownRequest};
 pub use fork::{Fork, ForkReport, ForkRequest, Forked};
@@ -123,6 +123,24 @@ pub struct Programs {
 }
 
 impl Programs {
+    /// A worker command on a branch of another environment, in words: the words that name this one, from `-e` on,
+    /// are replaced.
+    fn elsewhere(&self, other: &Evicted, command: &[&str]) -> Vec<String> {
+        let own = self.worker.iter().position(|word| word == "-e");
+        let words = self.worker.iter().take(own.unwrap_or(self.worker.len()));
+        let names = [
+            "-e",
+            &other.environment,
+            "-r",
+            &other.runtime,
+            "-b",
+            &other.branch,
+        ];
+        let words = words.map(String::as_str).chain(names);
+        let words = words.chain(command.iter().copied());
+        words.map(ToOwned::to_owned).collect()
+    }
+
     /// A worker command on a branch, in words.
     fn command(&self, branch: &str, command: &[&str]) -> Vec<String> {
         let words = self.worker.iter().map(String::as_str);

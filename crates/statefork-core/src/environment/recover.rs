@@ -203,18 +203,7 @@ impl Environment {
     /// container whose removal did not happen, the capture of a snapshot that was removed. What an
     /// operation that still runs has made is not touched.
     pub(super) async fn forget_unreferenced(&self, record: &EnvironmentRecord) -> Result<()> {
-        // In this order: what an operation on another branch publishes meanwhile was not settled.
-        let settled = self
-            .store()
-            .settled_objects(&self.name, self.runtime.name())?;
-        let referenced = self.referenced(record)?;
-        let unreferenced: Vec<_> = settled
-            .into_iter()
-            .filter(|(kind, object)| {
-                matches!(kind, ObjectType::Container | ObjectType::Capture)
-                    && !referenced.contains(object)
-            })
-            .collect();
+        let unreferenced = self.store().unreferenced(record.number)?;
         self.remove_objects(&unreferenced).await
     }
 

@@ -6,6 +6,7 @@ use super::{Begun, Environment};
 use crate::error::{CoreError, Result};
 use crate::model::{OperationKind, Snapshot, SnapshotId};
 use crate::operation::{Recorder, Timing};
+use crate::store::Background;
 
 /// A snapshot that was removed.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +44,10 @@ impl Environment {
             recorder.time(Phase::Persist, || {
                 self.store().remove_snapshot(record.number, &id)
             })?;
+            // One that was begun again before the snapshot was forgotten.
+            let is_of_it = |operation: &Background| operation.target.as_ref() == Some(&id);
+            self.end_background(OperationKind::Standby, is_of_it)
+                .await?;
             self.remove_retired(&record).await?;
             let removing = self.runtime.remove_capture(&snapshot.capture);
             recorder.phases.time(Phase::Remove, removing).await?;

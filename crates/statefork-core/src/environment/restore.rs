@@ -128,8 +128,10 @@ impl Environment {
                 .await
         };
         let outcome = outcome.await;
-        let (live, timing) = recorder.finish(outcome)?;
+        let finished = recorder.finish(outcome);
+        // Also after a failure: what was prepared may be used up.
         self.tend_behind(&branch.name, None).await;
+        let (live, timing) = finished?;
         Ok(RestoreReport {
             id,
             branch: branch.name,

@@ -17,7 +17,7 @@ use crate::config::Candidates;
 use crate::error::{CoreError, Result};
 use crate::model::{Branch, LiveContainer, OperationKind, Snapshot, SnapshotId};
 use crate::operation::Recorder;
-use crate::store::{EnvironmentRecord, NewStandby, Reserved, Standby};
+use crate::store::{Background, EnvironmentRecord, NewStandby, Reserved, Standby};
 
 /// What the home's prepared containers may take together unless the configuration says it: this part
 /// of the machine's memory.
@@ -28,6 +28,8 @@ const FREE_PART: u64 = 10;
 const LEAST: u64 = 4 * 1024 * 1024;
 /// How long a new application without a readiness check is given before it is frozen.
 const SETTLE: Duration = Duration::from_millis(300);
+/// How long none is prepared from a snapshot after one that failed.
+const REST: Duration = Duration::from_secs(60);
 /// Between two looks whether what is being prepared is still wanted.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -45,7 +47,7 @@ impl Environment {
     /// The snapshots that a branch is likely to be brought back to, the likeliest first.
     fn candidates(&self, record: &EnvironmentRecord, branch: &Branch) -> Result<Vec<SnapshotId>> {
         let standby = &record.settings.standby;
-        let mut likely = match standby.which {
+        let likely = match standby.which {
             Candidates::None => Vec::new(),
             Candidates::Head => vec![branch.head.clone()],
             Candidates::Recent(count) => {
@@ -66,8 +68,21 @@ impl Environment {
                     .collect()
             }
         };
-        likely.truncate(standby.count.map_or(usize::MAX, |count| count as usize));
-        Ok(likely)
+        let mut candidates = Vec::new();
+        for id in likely {
+            if candidates.len() == standby.count.map_or(usize::MAX, |count| count as usize) {
+                break;
+            }
+            if self
+                .store()
+                .snapshot(record.number, &id)?
+                .spec
+                .can_run_twice()
+            {
+                candidates.push(id);
+            }
+        }
+        Ok(candidates)
     }
 
     /// Whether something is to be prepared or given up for a branch.
@@ -100,16 +115,25 @@ impl Environment {
         };
         let memory = Memory::read()?;
         let is_short = memory.available < memory.total / FREE_PART;
+        // Of those that are being prepared, which somebody still works on.
+        let worked_on = self.background(OperationKind::Standby)?;
+        let is_worked_on =
+            |object: &ObjectId| worked_on.iter().any(|one| one.objects.contains(object));
         let mut useless = Vec::new();
         let mut there = Vec::new();
         for standby in self.store().standbys(record.number)? {
             if standby.branch != branch.number {
                 continue;
             }
-            if !is_short && wanted.contains(&standby.snapshot) && self.is_usable(&standby).await? {
-                there.push(standby.snapshot);
-            } else {
-                useless.push(standby.object);
+            let is_of_use = !is_short
+                && wanted.contains(&standby.snapshot)
+                && match &standby.container {
+                    Some(live) => self.is_frozen(live).await?,
+                    None => is_worked_on(&standby.object),
+                };
+            match is_of_use {
+                true => there.push(standby.snapshot),
+                false => useless.push(standby.object),
             }
         }
         if self.store().give_up_standbys(&useless)? {
@@ -120,34 +144,48 @@ impl Environment {
         }
         let budget = self.options.standby_memory;
         let budget = budget.unwrap_or(memory.total / BUDGET_PART);
+        let mut outcome = Ok(());
         for id in wanted.iter().filter(|id| !there.contains(id)) {
-            let snapshot = self.store().snapshot(record.number, id)?;
-            if snapshot.spec.can_run_twice() {
-                self.prepare_one(record, branch, &snapshot, budget).await?;
+            match self.prepare_one(record, branch, id, budget).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                // The next one may be able to start.
+                Err(error) => {
+                    outcome = match outcome {
+                        Ok(()) => Err(error),
+                        Err(first) => Err(CoreError::and_then(first, Err(error))),
+                    }
+                }
             }
         }
-        Ok(())
+        outcome
     }
 
-    /// Whether a container that was prepared can be thawed; one that is being prepared counts as such.
-    async fn is_usable(&self, standby: &Standby) -> Result<bool> {
-        let Some(live) = &standby.container else {
-            return Ok(true);
-        };
+    /// Whether a container that was prepared can be thawed.
+    async fn is_frozen(&self, live: &LiveContainer) -> Result<bool> {
         let container = self.runtime.inspect(&live.id).await?;
         Ok(container.is_some_and(|container| container.state == ContainerState::Paused))
     }
 
+    /// Prepares a container, unless that failed a moment ago; whether there may be room for another.
     async fn prepare_one(
         &self,
         record: &EnvironmentRecord,
         branch: &Branch,
-        snapshot: &Snapshot,
+        id: &SnapshotId,
         budget: u64,
-    ) -> Result<()> {
-        let memory = match &branch.container {
+    ) -> Result<bool> {
+        let rested = Timestamp::now() - REST;
+        let runtime = self.runtime.name();
+        if self
+            .store()
+            .standby_failed_since(&self.name, runtime, id, rested)?
+        {
+            return Ok(true);
+        }
+        let memory_bytes = match &branch.container {
             Some(live) => self.memory_of(live).await?.unwrap_or(LEAST).max(LEAST),
-            None => return Ok(()),
+            None => return Ok(false),
         };
         let object = new_object();
         let objects = [(ObjectType::Container, object.clone())];
@@ -157,50 +195,67 @@ impl Environment {
             Some(&branch.name),
             &objects,
         );
-        intent.target = Some(&snapshot.id);
-        intent.snapshot_kind = Some(snapshot.kind);
-        let mut recorder = Recorder::begin(self.store(), &intent)?;
-        let reserved = self.store().reserve_standby(&NewStandby {
+        intent.target = Some(id);
+        intent.snapshot_kind = Some(self.store().snapshot(record.number, id)?.kind);
+        let new = NewStandby {
             object: &object,
             environment: record.number,
             branch: branch.number,
-            snapshot: &snapshot.id,
-            memory_bytes: memory,
+            snapshot: id,
+            memory_bytes,
             budget,
-        });
-        let outcome = match reserved {
-            Ok(Reserved::Yes) => {
-                self.make_ready(&mut recorder, record, branch, snapshot, &object)
-                    .await
-            }
-            Ok(Reserved::Unwanted) => Ok(false),
-            Ok(Reserved::Full { taken }) => {
-                self.observer().notice(&format!(
-                    "no container is prepared: it may take {memory} bytes of memory, and prepared \
-                     ones have {taken} of the {budget} that they may have"
-                ));
-                Ok(false)
-            }
-            Err(error) => Err(error),
         };
-        let outcome = match outcome {
+        let mut recorder = loop {
+            match Recorder::begin_standby(self.store(), &new, &intent)? {
+                Ok(recorder) => break recorder,
+                Err(Reserved::Full { taken }) => {
+                    if !self.make_room(record, branch).await? {
+                        self.observer().notice(&format!(
+                            "no container is prepared: it may take {memory_bytes} bytes of memory, \
+                             and prepared ones have {taken} of the {budget} that they may have"
+                        ));
+                        return Ok(false);
+                    }
+                }
+                Err(Reserved::Unwanted | Reserved::Yes { .. }) => return Ok(true),
+            }
+        };
+        let made = self
+            .make_ready(&mut recorder, record, branch, id, &object, budget)
+            .await;
+        let outcome = match made {
             Ok(true) => Ok(()),
-            unwanted => {
-                let objects: &[_] = &objects;
+            made => {
                 let given_up = self.store().give_up_standbys([&object]).map(drop);
-                let removed = match unwanted {
+                let removed = match &made {
                     // Its daemon went away: what was made is found again by the next operation.
-                    Err(ref error) if error.leaves_undone() => Ok(()),
-                    _ => self.remove_objects(objects).await,
+                    Err(error) if error.leaves_undone() => Ok(()),
+                    _ => self.remove_objects(&objects).await,
                 };
                 let cleaned = given_up.and(removed);
-                match unwanted {
+                match made {
                     Err(error) => Err(error.and_then(cleaned)),
                     Ok(_) => cleaned,
                 }
             }
         };
-        recorder.finish(outcome).map(|_| ())
+        recorder.finish(outcome).map(|_| true)
+    }
+
+    /// Gives up the container that was prepared first for a branch on which nothing has been done for
+    /// longer than on this one; whether there was one.
+    async fn make_room(&self, record: &EnvironmentRecord, branch: &Branch) -> Result<bool> {
+        let Some(evicted) = self.store().evict_standby(branch.number)? else {
+            return Ok(false);
+        };
+        if (evicted.environment.as_str(), evicted.runtime.as_str())
+            == (self.name.as_str(), self.runtime.name())
+        {
+            self.remove_retired(record).await?;
+        } else {
+            self.tend_elsewhere(&evicted).await?;
+        }
+        Ok(true)
     }
 
     /// Launches a container, waits for it, freezes and publishes it; whether it is wanted still. After
@@ -210,9 +265,12 @@ impl Environment {
         recorder: &mut Recorder<'_>,
         record: &EnvironmentRecord,
         branch: &Branch,
-        snapshot: &Snapshot,
+        id: &SnapshotId,
         object: &ObjectId,
+        budget: u64,
     ) -> Result<bool> {
+        // Read in the operation: what it names is not removed as superseded while that runs.
+        let snapshot = self.store().snapshot(record.number, id)?;
         let successor = Successor {
             snapshot: snapshot.clone(),
             spec: snapshot.spec.clone(),
@@ -253,7 +311,7 @@ impl Environment {
         };
         let memory = self.memory_of(&live).await?.unwrap_or(LEAST).max(LEAST);
         recorder.time(Phase::Persist, || {
-            self.store().publish_standby(&live, memory)
+            self.store().publish_standby(&live, memory, budget)
         })
     }
 
@@ -326,11 +384,14 @@ impl Environment {
     ) -> Result<()> {
         let standbys = self.store().standbys(record.number)?;
         let chosen: Vec<_> = standbys.into_iter().filter(which).collect();
-        let objects = chosen.iter().map(|standby| &standby.object);
-        if self.store().give_up_standbys(objects)? {
-            if chosen.iter().any(|standby| standby.container.is_none()) {
-                self.end_background(OperationKind::Standby).await?;
-            }
+        let objects: Vec<_> = chosen.iter().map(|standby| &standby.object).collect();
+        if self.store().give_up_standbys(objects.iter().copied())? {
+            let is_chosen = |operation: &Background| {
+                let mut made = operation.objects.iter();
+                made.any(|object| objects.contains(&object))
+            };
+            self.end_background(OperationKind::Standby, is_chosen)
+                .await?;
             self.remove_retired(record).await?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 //! place of, the next ones are prepared, long chains are flattened.
 //!
 //! A command asks the branch's shim for it, which runs a worker of the main binary at low priority. What
-//! there is to do, the store says; so whatever a worker that died has left, the next one does.
+//! there is to do, the store says; so what a worker has not done, the next one does.
 
 use jiff::Timestamp;
 use statefork_shim::Shim;
@@ -11,7 +11,7 @@ use super::chain::REST;
 use super::{Environment, TEND};
 use crate::error::Result;
 use crate::model::Branch;
-use crate::store::EnvironmentRecord;
+use crate::store::{EnvironmentRecord, Evicted};
 
 impl Environment {
     /// Does what there is to do behind the operations on the branch.
@@ -23,19 +23,32 @@ impl Environment {
     }
 
     async fn tend_inner(&self) -> Result<()> {
-        if let Some((record, branch)) = self.tended()? {
+        let prepared = async {
+            let Some((record, branch)) = self.tended()? else {
+                return Ok(());
+            };
             self.remove_retired(&record).await?;
-            self.prepare(&record, &branch).await?;
+            self.prepare(&record, &branch).await
+        };
+        let prepared: Result<()> = prepared.await;
+        // An application that does not start is no reason to let chains grow.
+        let flattened = self.flatten_again().await;
+        match prepared {
+            Ok(()) => flattened,
+            Err(error) => Err(error.and_then(flattened)),
         }
+    }
+
+    async fn flatten_again(&self) -> Result<()> {
         let rested = Timestamp::now() - REST;
         let runtime = self.runtime.name();
-        if !self
+        let failed = self
             .store()
-            .flattening_failed_since(&self.name, runtime, rested)?
-        {
-            self.flatten().await?;
+            .flattening_failed_since(&self.name, runtime, rested)?;
+        match failed {
+            true => Ok(()),
+            false => self.flatten().await.map(drop),
         }
-        Ok(())
     }
 
     /// The environment and the branch, as long as somebody may go on with them.
@@ -50,10 +63,29 @@ impl Environment {
 
     /// Removes containers of the environment that nobody needs any more.
     pub(super) async fn remove_retired(&self, record: &EnvironmentRecord) -> Result<()> {
-        match self.store().has_retired(record.number)? {
+        match self.store().has_unreferenced(record.number)? {
             true => self.forget_unreferenced(record).await,
             false => Ok(()),
         }
+    }
+
+    /// Has the shim of a branch of another environment begin it: something there was given up for others.
+    pub(super) async fn tend_elsewhere(&self, evicted: &Evicted) -> Result<()> {
+        let Some(programs) = &self.options.programs else {
+            return Ok(());
+        };
+        let other = self
+            .store()
+            .environment(&evicted.environment, &evicted.runtime)?;
+        let branch = match other {
+            Some(record) => self.store().branch(record.number, &evicted.branch)?,
+            None => None,
+        };
+        let Some(branch) = branch else { return Ok(()) };
+        let dir = self.home.shim_dir(branch.number);
+        let mut shim = Shim::ensure(&programs.helper, &dir).await?;
+        let worker = programs.elsewhere(evicted, &[TEND]);
+        Ok(shim.work(&worker).await?)
     }
 
     /// Has the branch's shim begin what nobody waits for, if there is anything to do. `layers`: how
@@ -78,7 +110,7 @@ impl Environment {
             None => false,
         };
         if !is_long
-            && !self.store().has_retired(record.number)?
+            && !self.store().has_unreferenced(record.number)?
             && !self.is_preparing_due(&record, &branch)?
         {
             return Ok(());

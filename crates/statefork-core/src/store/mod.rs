@@ -29,7 +29,7 @@ use crate::process::ProcessIdentity;
 pub(crate) use environment::EnvironmentRecord;
 pub(crate) use operation::{Background, Dead, Finished, NewOperation, Untold};
 pub(crate) use snapshot::NewSnapshot;
-pub(crate) use standby::{NewStandby, Reserved, Standby};
+pub(crate) use standby::{Evicted, NewStandby, Reserved, Standby};
 pub(crate) use superseded::Flattened;
 
 /// What each version of the schema adds to the one before, the first one's first.

@@ -63,6 +63,8 @@ pub(crate) struct Background {
     pub(crate) seq: i64,
     pub(crate) process: ProcessIdentity,
     pub(crate) target: Option<SnapshotId>,
+    /// What it is about to make.
+    pub(crate) objects: Vec<ObjectId>,
 }
 
 impl Store {
@@ -192,14 +194,19 @@ impl Store {
             "SELECT seq, process, target FROM operations WHERE outcome = 'running'
                  AND kind = ?3 AND environment = ?1 AND runtime = ?2",
         )?;
+        let mut objects =
+            connection.prepare_cached("SELECT kind, object FROM objects WHERE operation = ?1")?;
         let mut rows = statement.query((environment, runtime, kind.as_str()))?;
         let mut running = Vec::new();
         while let Some(row) = rows.next()? {
             let process: ProcessIdentity =
                 from_json("process of an operation", &row.get::<_, String>(1)?)?;
             if process.is_alive() {
+                let seq: i64 = row.get(0)?;
+                let objects = read_objects(objects.query([seq])?)?;
                 running.push(Background {
-                    seq: row.get(0)?,
+                    seq,
+                    objects: objects.into_iter().map(|(_, object)| object).collect(),
                     process,
                     target: row.get::<_, Option<String>>(2)?.map(SnapshotId::from_store),
                 });
@@ -415,7 +422,7 @@ fn record_end(transaction: &Transaction<'_>, seq: i64, end: &Finished<'_>) -> Re
     Ok(())
 }
 
-fn read_objects(mut rows: Rows<'_>) -> Result<Vec<(ObjectType, ObjectId)>> {
+pub(super) fn read_objects(mut rows: Rows<'_>) -> Result<Vec<(ObjectType, ObjectId)>> {
     let mut objects = Vec::new();
     while let Some(row) = rows.next()? {
         let kind: String = row.get(0)?;

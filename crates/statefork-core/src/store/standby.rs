@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction};
-use statefork_runtime::ObjectId;
+use statefork_runtime::{ObjectId, ObjectType};
 
-use super::{Store, from_json, signed, time, to_json};
+use super::{NewOperation, Store, from_json, signed, time, to_json};
 use crate::error::Result;
 use crate::model::{LiveContainer, SnapshotId};
 
@@ -41,8 +41,11 @@ pub(crate) struct NewStandby<'a> {
 /// Whether memory was set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reserved {
-    /// It was.
-    Yes,
+    /// It was, for the operation of this number.
+    Yes {
+        /// Its number in the log.
+        seq: i64,
+    },
     /// The snapshot or the branch's container is gone, or somebody else prepares it.
     Unwanted,
     /// There is not enough: so much is set aside already.
@@ -52,8 +55,32 @@ pub(crate) enum Reserved {
     },
 }
 
+/// Whose prepared container was given up for another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Evicted {
+    pub(crate) environment: String,
+    pub(crate) runtime: String,
+    pub(crate) branch: String,
+}
+
 const SELECT: &str = "SELECT y.object, y.branch, s.id, y.container, y.memory_bytes, y.ready_at
     FROM standbys y JOIN snapshots s ON s.position = y.snapshot";
+
+/// That the branch of a row of standbys has a container.
+const HAS_CONTAINER: &str = "EXISTS (SELECT 1 FROM branches b
+    WHERE b.number = standbys.branch AND b.container IS NOT NULL)";
+/// Objects of an environment that nothing in the store names and whose operation has ended; to be followed
+/// by a list of columns.
+const UNREFERENCED: &str = "FROM objects j
+    JOIN environments e ON e.name = j.environment AND e.runtime = j.runtime
+    JOIN operations o ON o.seq = j.operation
+    WHERE e.number = ?1 AND j.kind IN ('container', 'capture') AND o.outcome != 'running'
+        AND NOT EXISTS (SELECT 1 FROM standbys y WHERE y.object = j.object)
+        AND NOT EXISTS (SELECT 1 FROM branches b WHERE b.environment = e.number
+            AND json_extract(b.container, '$.object') = j.object)
+        AND NOT EXISTS (SELECT 1 FROM snapshots s
+            WHERE s.environment = e.number AND s.object = j.object)
+        AND NOT EXISTS (SELECT 1 FROM superseded u WHERE u.object = j.object)";
 
 impl Store {
     /// The prepared containers of an environment, the oldest first.
@@ -80,9 +107,14 @@ impl Store {
         Ok(standbys)
     }
 
-    /// Enters a container that is about to be prepared and sets memory aside for it, in one
-    /// transaction, while its branch has a container and no other is prepared from the snapshot.
-    pub(crate) fn reserve_standby(&self, new: &NewStandby<'_>) -> Result<Reserved> {
+    /// Writes the intent to prepare a container, and sets memory aside for it, in one transaction, while
+    /// its branch has a container and no other is prepared from the snapshot. Where it is not to be,
+    /// nothing is written.
+    pub(crate) fn begin_standby(
+        &self,
+        new: &NewStandby<'_>,
+        operation: &NewOperation<'_>,
+    ) -> Result<Reserved> {
         self.write(|transaction| {
             let position: Option<i64> = transaction
                 .prepare_cached(
@@ -102,15 +134,11 @@ impl Store {
             let Some(position) = position else {
                 return Ok(Reserved::Unwanted);
             };
-            let taken: i64 = transaction.query_row(
-                "SELECT coalesce(sum(memory_bytes), 0) FROM standbys",
-                (),
-                |row| row.get(0),
-            )?;
-            let taken = taken.unsigned_abs();
+            let taken = taken_beside(transaction, new.object)?;
             if taken.saturating_add(new.memory_bytes) > new.budget {
                 return Ok(Reserved::Full { taken });
             }
+            let seq = super::operation::insert(transaction, operation)?;
             transaction.execute(
                 "INSERT INTO standbys (object, environment, branch, snapshot, memory_bytes)
                  VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -122,21 +150,58 @@ impl Store {
                     signed(new.memory_bytes),
                 ),
             )?;
-            Ok(Reserved::Yes)
+            Ok(Reserved::Yes { seq })
         })
     }
 
-    /// A container that was being prepared is ready. Whether it is still wanted: if not, it is
-    /// nobody's.
+    /// Gives up the prepared container of the home that was ready first, of those of branches on which
+    /// nothing has been done for longer than on `branch`; whose it was.
+    pub(crate) fn evict_standby(&self, branch: i64) -> Result<Option<Evicted>> {
+        self.write(|transaction| {
+            let found: Option<(String, String, String, String)> = transaction
+                .prepare_cached(
+                    "SELECT y.object, e.name, e.runtime, b.name FROM standbys y
+                     JOIN branches b ON b.number = y.branch
+                     JOIN environments e ON e.number = b.environment
+                     WHERE y.container IS NOT NULL AND y.branch != ?1
+                         AND (SELECT coalesce(max(h.seq), 0) FROM heads h WHERE h.branch = y.branch)
+                             < (SELECT coalesce(max(h.seq), 0) FROM heads h WHERE h.branch = ?1)
+                     ORDER BY y.ready_at LIMIT 1",
+                )?
+                .query_row([branch], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                })
+                .optional()?;
+            let Some((object, environment, runtime, branch)) = found else {
+                return Ok(None);
+            };
+            drop_standby(transaction, &object)?;
+            Ok(Some(Evicted {
+                environment,
+                runtime,
+                branch,
+            }))
+        })
+    }
+
+    /// A container that was being prepared is ready. Whether it is wanted still, and has its place in the
+    /// budget with what it really takes: if not, it is nobody's.
     pub(crate) fn publish_standby(
         &self,
         container: &LiveContainer,
         memory_bytes: u64,
+        budget: u64,
     ) -> Result<bool> {
         self.write(|transaction| {
+            let taken = taken_beside(transaction, &container.object)?;
+            if taken.saturating_add(memory_bytes) > budget {
+                return Ok(false);
+            }
             let changed = transaction.execute(
-                "UPDATE standbys SET container = ?2, memory_bytes = ?3, ready_at = ?4
-                 WHERE object = ?1",
+                &format!(
+                    "UPDATE standbys SET container = ?2, memory_bytes = ?3, ready_at = ?4
+                     WHERE object = ?1 AND {HAS_CONTAINER}"
+                ),
                 (
                     container.object.as_str(),
                     to_json(container)?,
@@ -151,8 +216,9 @@ impl Store {
     /// Whether a container that is being prepared is wanted still.
     pub(crate) fn is_standby_wanted(&self, object: &ObjectId) -> Result<bool> {
         let connection = self.lock();
-        let mut statement = connection
-            .prepare_cached("SELECT EXISTS (SELECT 1 FROM standbys WHERE object = ?1)")?;
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT EXISTS (SELECT 1 FROM standbys WHERE object = ?1 AND {HAS_CONTAINER})"
+        ))?;
         Ok(statement.query_row([object.as_str()], |row| row.get(0))?)
     }
 
@@ -206,21 +272,56 @@ impl Store {
         })
     }
 
-    /// Whether the runtime may have containers of an environment that nobody needs any more: those
-    /// that others have taken the place of, and prepared ones that were given up.
-    pub(crate) fn has_retired(&self, environment: i64) -> Result<bool> {
+    /// What the runtime may have of an environment that nobody needs any more: containers that others
+    /// have taken the place of, prepared ones that were given up, captures of snapshots that were removed.
+    /// Of operations that run, nothing.
+    pub(crate) fn unreferenced(&self, environment: i64) -> Result<Vec<(ObjectType, ObjectId)>> {
+        // One statement, so that what moves from one owner to the next meanwhile is seen with one of them.
+        let query = format!("SELECT j.kind, j.object {UNREFERENCED}");
         let connection = self.lock();
-        let mut statement = connection.prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM objects j
-                 JOIN environments e ON e.name = j.environment AND e.runtime = j.runtime
-                 JOIN operations o ON o.seq = j.operation
-                 WHERE e.number = ?1 AND j.kind = 'container' AND o.outcome != 'running'
-                     AND NOT EXISTS (SELECT 1 FROM standbys y WHERE y.object = j.object)
-                     AND NOT EXISTS (SELECT 1 FROM branches b WHERE b.environment = e.number
-                         AND json_extract(b.container, '$.object') = j.object))",
-        )?;
+        let mut statement = connection.prepare_cached(&query)?;
+        super::operation::read_objects(statement.query([environment])?)
+    }
+
+    /// Whether there may be any.
+    pub(crate) fn has_unreferenced(&self, environment: i64) -> Result<bool> {
+        let query = format!("SELECT EXISTS (SELECT 1 {UNREFERENCED})");
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(&query)?;
         Ok(statement.query_row([environment], |row| row.get(0))?)
     }
+
+    /// Whether the last preparation from a snapshot failed, and began after a time.
+    pub(crate) fn standby_failed_since(
+        &self,
+        environment: &str,
+        runtime: &str,
+        snapshot: &SnapshotId,
+        since: Timestamp,
+    ) -> Result<bool> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT outcome = 'failed' AND started_at > ?4 FROM operations
+             WHERE kind = 'standby' AND environment = ?1 AND runtime = ?2 AND target = ?3
+             ORDER BY seq DESC LIMIT 1",
+        )?;
+        let values = (
+            environment,
+            runtime,
+            snapshot.as_str(),
+            since.as_microsecond(),
+        );
+        let failed = statement.query_row(values, |row| row.get(0)).optional()?;
+        Ok(failed.unwrap_or(false))
+    }
+}
+
+/// Bytes that are set aside in the home for others than this one.
+fn taken_beside(transaction: &Transaction<'_>, object: &ObjectId) -> Result<u64> {
+    let taken: i64 = transaction
+        .prepare_cached("SELECT coalesce(sum(memory_bytes), 0) FROM standbys WHERE object != ?1")?
+        .query_row([object.as_str()], |row| row.get(0))?;
+    Ok(taken.unsigned_abs())
 }
 
 fn drop_standby(transaction: &Transaction<'_>, object: &str) -> Result<bool> {

@@ -41,6 +41,11 @@ const ALONE: &str = " AND NOT EXISTS (SELECT 1 FROM operations o
     JOIN environments e ON e.name = o.environment AND e.runtime = o.runtime
     WHERE e.number = ?1 AND o.outcome = 'running' AND o.kind != 'flatten')";
 
+/// No container is being prepared, of which it is not known on what it will stand.
+const NOT_PREPARING: &str = " AND NOT EXISTS (SELECT 1 FROM operations o
+    JOIN environments e ON e.name = o.environment AND e.runtime = o.runtime
+    WHERE e.number = ?1 AND o.outcome = 'running' AND o.kind = 'standby')";
+
 impl Store {
     /// Puts a flattened capture in the place of a snapshot's own, which is kept as superseded, in
     /// one transaction. Whether it did: not if the snapshot is gone or has another one by now, nor
@@ -141,13 +146,14 @@ impl Store {
     }
 
     /// Forgets a superseded capture that nothing stands on, if there is one; it is still in the
-    /// runtime, and among the objects. Unless `locked`, none is idle while an operation runs.
+    /// runtime, and among the objects. Unless `locked`, none is idle while an operation runs; and none
+    /// in any case while a container is being prepared.
     pub(crate) fn take_idle_superseded(
         &self,
         environment: i64,
         locked: bool,
     ) -> Result<Option<(ObjectId, Capture)>> {
-        let alone = if locked { "" } else { ALONE };
+        let alone = if locked { NOT_PREPARING } else { ALONE };
         self.write(|transaction| {
             let query = format!("SELECT u.object, u.capture {IDLE}{alone} LIMIT 1");
             let found: Option<(String, String)> = transaction

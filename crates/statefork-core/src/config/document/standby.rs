@@ -10,8 +10,10 @@ pub(super) fn apply(root: &Section<'_>, config: &mut Config) -> Result<(), Fault
         return Ok(());
     };
     let mut standby = Standby::default();
+    let mut chosen = true;
     if matches!(field.node.value, Value::Map(_)) {
         let section = field.section(&["which", "count", "memory"])?;
+        chosen = section.get("which").is_some() || section.get("count").is_some();
         if let Some(field) = section.get("which") {
             standby.which = field.parse_word(parse_standby)?;
         }
@@ -35,6 +37,7 @@ pub(super) fn apply(root: &Section<'_>, config: &mut Config) -> Result<(), Fault
             config.origins.insert("standby.which".to_owned(), origin);
         }
     }
-    config.standby = Some(standby);
+    // The memory is the home's; by itself it chooses nothing for the environment.
+    config.standby = chosen.then_some(standby);
     Ok(())
 }

@@ -84,7 +84,8 @@ async fn a_restore_goes_on_in_what_was_prepared() {
     let head = bed.environment.show("HEAD").unwrap().id.clone();
     assert_eq!(bed.environment.prepared_for(&head).unwrap(), ["main"]);
     let list = bed.environment.branches().await.unwrap().unwrap();
-    assert_eq!(list.branches[0].standby, std::slice::from_ref(&head));
+    let standby = &list.branches[0].standby[0];
+    assert_eq!((&standby.snapshot, &standby.container), (&head, &prepared));
 
     let report = bed.restore("HEAD").await;
     assert_eq!(
