@@ -49,6 +49,7 @@ impl Environment {
         };
         let outcome = outcome.await;
         let ((), timing) = recorder.finish(outcome)?;
+        self.tend_behind(&locked.branch, None).await;
         Ok(report(&live, Some(timing)))
     }
 
@@ -98,6 +99,7 @@ impl Environment {
             .stop(&live.container.id, self.options.stop_timeout);
         let outcome = recorder.phases.time(Phase::Stop, stopping).await;
         let ((), timing) = recorder.finish(outcome.map_err(CoreError::from))?;
+        self.tend_behind(&locked.branch, None).await;
         Ok(report(&live, Some(timing)))
     }
 }

@@ -28,6 +28,7 @@ impl Environment {
             intent.target = Some(&id);
             let recorder = Recorder::begin(self.store(), &intent)?;
             recorder.publish(|store| Store::set_tag(store, record.number, name, &id))?;
+            self.tend_behind(&locked.branch, None).await;
             Ok(id)
         };
         let outcome: Result<_> = tagged.await;
@@ -50,7 +51,9 @@ impl Environment {
             }
             let intent = self.intent(OperationKind::Tag, begun, Some(&locked.branch), &[]);
             let recorder = Recorder::begin(self.store(), &intent)?;
-            recorder.publish(|store| Store::remove_tag(store, record.number, name))
+            recorder.publish(|store| Store::remove_tag(store, record.number, name))?;
+            self.tend_behind(&locked.branch, None).await;
+            Ok(())
         };
         let outcome: Result<_> = untagged.await;
         outcome.map_err(|error| error.in_operation(format!("remove tag {name:?}")))
