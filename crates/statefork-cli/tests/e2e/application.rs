@@ -116,7 +116,8 @@ pub(crate) fn the_figures_tell_every_operation(world: World) {
     for _ in 0..3 {
         world.snapshot();
     }
-    world.json(&["restore", "HEAD^"]);
+    // It removes the old container itself.
+    world.json(&["restore", "--wait", "HEAD^"]);
     assert_eq!(world.run(&["restore", "nowhere"]).code, 3);
     let history = world.json(&["history"]);
     let words: Vec<String> = history["operations"]

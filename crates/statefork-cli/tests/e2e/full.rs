@@ -90,6 +90,10 @@ pub(crate) fn the_runtime_s_disk(world: World) {
     world.sh("echo two > /file");
     let before = world.json(&["list"]);
     let container = text(&world.json(&["status"])["container"]);
+    // The container before the step goes behind; the snapshot and the new one stay.
+    wait_for(Duration::from_secs(20), || {
+        world.left_in_runtime().len() == 2
+    });
     let objects = world.left_in_runtime();
     let unchanged = |content: &str| {
         assert_eq!(world.json(&["list"]), before);
