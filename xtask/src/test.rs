@@ -28,7 +28,7 @@ const FEATURES: [&str; 2] = [
     "statefork-cli/crash-points,statefork-benches/delay",
 ];
 /// How many rounds of the proof.
-const ROUNDS: u32 = 5;
+const ROUNDS: u32 = 3;
 /// What they are drawn from: the same each time, so that a change is judged by what it changes.
 const SEED: u64 = 2;
 

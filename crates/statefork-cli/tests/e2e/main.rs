@@ -66,7 +66,7 @@ cases! {
         the_hook_runs_in_what_comes_from_a_snapshot, a_hook_that_fails_undoes_the_restore,
         what_was_prepared_runs_the_hook_when_it_is_used;
     apart: two_forks_share_nothing;
-    examples: the_best_of_three_stays, a_search_finds_its_way;
+    examples: the_best_of_three_stays;
     errors: names_that_nothing_has, an_image_that_is_missing, a_build_that_fails,
         an_application_that_exits_at_once, an_application_that_is_never_ready,
         a_port_that_is_in_use, a_container_removed_behind_our_back, other_settings,
