@@ -57,6 +57,24 @@ pub(crate) fn of_restore(world: World) {
     cut_off_everywhere(&world, &Operation { command, ..STEADY });
 }
 
+/// Nothing is left of a branch that is removed next, whose shim nobody asks any more.
+pub(crate) fn of_a_restore_whose_branch_goes(world: World) {
+    world.json(&UP);
+    let left = world.left_in_runtime().len();
+    for number in 1..=MOST {
+        add_branch(&world, "other", "HEAD");
+        let restore = ["-b", "other", "restore", "HEAD"];
+        world.ok(&restore);
+        let place = cut_off(&world, &restore, number, 0);
+        world.ok(&["branch", "rm", "other"]);
+        assert_eq!(world.left_in_runtime().len(), left, "{place:?}");
+        if place.is_none() {
+            return;
+        }
+    }
+    panic!("it does not end within {MOST} boundaries");
+}
+
 pub(crate) fn of_rm(world: World) {
     let operation = Operation {
         command: &["rm", "HEAD^"],

@@ -157,7 +157,9 @@ impl Environment {
                 .await?;
             self.retire_branch(&recorder, branch).await?;
             self.forget_shim(branch).await?;
-            self.store().remove_branch(branch, record.number, MAIN)
+            self.store().remove_branch(branch, record.number, MAIN)?;
+            // What a restore on it left to a worker: there may be none that comes to it any more.
+            self.remove_retired(record).await
         };
         let outcome = outcome.await;
         recorder.finish(outcome).map(drop)

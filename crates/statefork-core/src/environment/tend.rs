@@ -10,7 +10,6 @@ use statefork_shim::Shim;
 use super::chain::REST;
 use super::{Environment, TEND};
 use crate::error::Result;
-use crate::model::Branch;
 use crate::store::{EnvironmentRecord, Evicted};
 
 impl Environment {
@@ -24,11 +23,15 @@ impl Environment {
 
     async fn tend_inner(&self) -> Result<()> {
         let prepared = async {
-            let Some((record, branch)) = self.tended()? else {
+            let Some(record) = self.tended()? else {
                 return Ok(());
             };
             self.remove_retired(&record).await?;
-            self.prepare(&record, &branch).await
+            let branch = self.store().branch(record.number, &self.branch_name()?)?;
+            match branch {
+                Some(branch) => self.prepare(&record, &branch).await,
+                None => Ok(()),
+            }
         };
         let prepared: Result<()> = prepared.await;
         // An application that does not start is no reason to let chains grow.
@@ -51,14 +54,10 @@ impl Environment {
         }
     }
 
-    /// The environment and the branch, as long as somebody may go on with them.
-    fn tended(&self) -> Result<Option<(EnvironmentRecord, Branch)>> {
+    /// The environment, as long as somebody may go on with it.
+    fn tended(&self) -> Result<Option<EnvironmentRecord>> {
         let record = self.store().environment(&self.name, self.runtime.name())?;
-        let Some(record) = record.filter(|record| !record.purging) else {
-            return Ok(None);
-        };
-        let branch = self.store().branch(record.number, &self.branch_name()?)?;
-        Ok(branch.map(|branch| (record, branch)))
+        Ok(record.filter(|record| !record.purging))
     }
 
     /// Removes containers of the environment that nobody needs any more.
