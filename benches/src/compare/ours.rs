@@ -266,13 +266,18 @@ impl Tool for Ours {
         match operation {
             // The branch's head stays; the next one is as deep in the runtime, since the container
             // is the same.
-            Operation::Snapshot => self.remove_made(1).await,
+            Operation::Snapshot => self.remove_made(1).await?,
             Operation::Step => {
                 self.go_back().await?;
-                self.remove_made(0).await
+                self.remove_made(0).await?;
             }
-            Operation::Restore => Ok(()),
+            Operation::Restore | Operation::Warm => {}
+        }
+        // What is left to a worker must not disturb the next tool.
+        self.environment.tend().await?;
+        match operation {
             Operation::Warm => self.until_prepared().await,
+            _ => Ok(()),
         }
     }
 
