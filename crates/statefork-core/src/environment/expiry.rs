@@ -158,8 +158,15 @@ impl Environment {
             self.retire_branch(&recorder, branch).await?;
             self.forget_shim(branch).await?;
             self.store().remove_branch(branch, record.number, MAIN)?;
-            // What a restore on it left to a worker: there may be none that comes to it any more.
-            self.remove_retired(record).await
+            // What a restore on it left to a worker: there may be none that comes to it any more. The
+            // branch is gone by now, and the next worker of another one does what fails.
+            if let Err(error) = self.remove_retired(record).await {
+                self.observer().notice(&format!(
+                    "an old container of branch {:?} may be left: failed to {error}",
+                    branch.name
+                ));
+            }
+            Ok(())
         };
         let outcome = outcome.await;
         recorder.finish(outcome).map(drop)
