@@ -198,7 +198,7 @@ pub(crate) fn of_fork(world: World) {
     world.ok(&["branch", "rm", "fork-*"]);
     // On a daemon each one takes much longer, and no other turns are taken.
     let count = match world.runtime {
-        "native" => 8,
+        "native" => 4,
         _ => 2,
     };
     // They take turns that differ from run to run: not every boundary's number comes up.

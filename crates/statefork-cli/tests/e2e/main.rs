@@ -78,7 +78,7 @@ cases! {
         one_whose_port_is_in_use_fails_alone, names_and_what_is_shared_are_refused_first,
         interrupted_ones_are_undone, they_end_after_their_time, a_killed_shim_does_not_keep_them;
     #[cfg(feature = "crash-points")]
-    crash: of_up, of_snapshot, of_step, of_restore, of_a_restore_whose_branch_goes, of_rm, of_tag,
+    crash: of_up, of_snapshot, of_step, of_restore, of_rm, of_tag,
         of_branch_rm, of_try, of_fork, of_down, of_purge;
     interrupt: up_is_undone, a_build_is_undone, restore_is_undone, any_moment_of_a_snapshot_or_step,
         down_comes_to_its_end, exec_is_left_to_itself;
