@@ -147,10 +147,10 @@ mod tests {
             running,
         ];
         insta::assert_snapshot!(shown(&operations, PLAIN), @r#"
-        SEQ  STARTED               OPERATION  TARGET  OUTCOME  DURATION  USABLE  ERROR
-        7    2025-11-24 16:00:00Z  restore    -       done     812 ms    701 ms
-        7    2025-11-24 16:00:00Z  restore    -       failed   812 ms    701 ms  start it …
-        7    2025-11-24 16:00:00Z  restore    -       running  -         -
+        SEQ  STARTED               OPERATION       TARGET  OUTCOME  DURATION  USABLE  ERROR
+        7    2025-11-24 16:00:00Z  restore (warm)  -       done     812 ms    701 ms
+        7    2025-11-24 16:00:00Z  restore         -       failed   812 ms    701 ms  start it …
+        7    2025-11-24 16:00:00Z  restore         -       running  -         -
         "#);
     }
 

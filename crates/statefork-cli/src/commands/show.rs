@@ -217,24 +217,24 @@ mod tests {
     fn a_snapshot_in_full() {
         insta::with_settings!({filters => vec![(r"[0-9a-f]{12}", "ID__________")]}, {
             insta::assert_snapshot!(shown(&with_secret(), &[], PLAIN), @r#"
-            id          ID__________
-            parent      none
-            kind        filesystem
-            message     two
-                        lines
-            tags        none
-            labels      ticket=42
-            head of     none
+            id            ID__________
+            parent        none
+            kind          filesystem
+            message       two
+                          lines
+            tags          none
+            labels        ticket=42
+            head of       none
             prepared for  none
-            created     2025-11-24 16:00:00Z
-            size        16.40 MB, 16.40 MB of it alone
-            entrypoint  as the image says
-            command     sh -c 'a b'
-            variables   TOKEN
-            user        as the image says
-            workdir     as the image says
-            mounts      none
-            not held    /data
+            created       2025-11-24 16:00:00Z
+            size          16.40 MB, 16.40 MB of it alone
+            entrypoint    as the image says
+            command       sh -c 'a b'
+            variables     TOKEN
+            user          as the image says
+            workdir       as the image says
+            mounts        none
+            not held      /data
             "#);
         });
     }
