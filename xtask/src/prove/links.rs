@@ -27,12 +27,20 @@ pub(super) fn remove_lost(pid: u64) -> Result<usize> {
     let own = format!("/proc/{pid}/root/sys/class/net/eth0/iflink");
     let own = fs::read_to_string(&own).with_context(|| format!("read {own}"))?;
     let own: u64 = own.trim().parse().context("read the number of a link")?;
-    let told = run(command("ip").args(["-json", "link", "show", "master", "docker0"]))?;
-    let links: Vec<Link> = serde_json::from_str(&told).context("read what `ip` tells")?;
     let mut removed = 0;
-    for link in links.iter().filter(|link| link.ifindex != own) {
-        run(command("ip").args(["link", "delete", &link.ifname]))?;
-        removed += 1;
+    for link in on_bridge()?.iter().filter(|link| link.ifindex != own) {
+        match run(command("ip").args(["link", "delete", &link.ifname])) {
+            Ok(_) => removed += 1,
+            // It went with its container, which was removed behind a restore.
+            Err(_) if !on_bridge()?.iter().any(|one| one.ifindex == link.ifindex) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(removed)
+}
+
+/// The links on docker's bridge.
+fn on_bridge() -> Result<Vec<Link>> {
+    let told = run(command("ip").args(["-json", "link", "show", "master", "docker0"]))?;
+    serde_json::from_str(&told).context("read what `ip` tells")
 }

@@ -49,6 +49,10 @@ impl Stage {
             let socket = socket.display();
             config += &format!("runtimes: {{{runtime}: {{socket: {socket}}}}}\n");
         }
+        if runtime == Runtime::Docker {
+            // All links but one container's are removed between rounds (`links.rs`).
+            config += "standby: none\n";
+        }
         // A configuration that others can write is refused, whatever the umask says.
         File::options()
             .write(true)
