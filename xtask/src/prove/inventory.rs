@@ -106,6 +106,11 @@ impl Inventory {
     pub(super) fn take(place: &Place<'_>) -> Result<Self> {
         let mut exact = BTreeMap::new();
         for mount in mounts(place.state())? {
+            // A dockerd that is killed as it makes a container leaves the mount in which it puts the mount
+            // points together, and never comes back to it.
+            if mount.ends_with(LEFT_BY_DOCKERD) {
+                continue;
+            }
             *exact.entry(format!("mounts on {mount}")).or_default() += 1;
         }
         for link in links()? {
@@ -196,6 +201,9 @@ impl fmt::Display for Inventory {
         )
     }
 }
+
+/// The end of the folder in which dockerd prepares the layer with a container's mount points (overlay2).
+const LEFT_BY_DOCKERD: &str = "-init/merged";
 
 /// The mount points of the enclosure: those below its own mounts, not those that it sees of the
 /// machine (proc(5), `/proc/PID/mountinfo`).
