@@ -3,6 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
 
 use rtnetlink::packet_core::NetlinkSerializable;
 use rtnetlink::packet_route::RouteNetlinkMessage;
@@ -13,7 +14,7 @@ use rtnetlink::{
 };
 
 use super::namespace::{Namespace, on_thread};
-use super::netlink::{Netlink, Request, flag, os_error};
+use super::netlink::{Netlink, Request, flag, number, os_error};
 
 /// The container's end.
 const INSIDE: &str = "eth0";
@@ -21,6 +22,9 @@ const INSIDE: &str = "eth0";
 const LOOPBACK: u32 = 1;
 /// Bits of an address.
 const WHOLE: u8 = 32;
+/// How long the host's end may take to come up, and between two looks at it.
+const UP_LIMIT: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(1);
 
 /// What a container's link is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +65,10 @@ fn attach_blocking(init: u32, lease: &Lease) -> io::Result<()> {
     }
     let mut host = Netlink::route()?;
     host.change(&[pair(lease, &namespace)])?;
-    let done =
-        set_host_up(&mut host, lease).and_then(|()| namespace.run(|| set_container_up(lease)));
+    let done = set_host_up(&mut host, lease).and_then(|index| {
+        namespace.run(|| set_container_up(lease))?;
+        wait_until_up(&mut host, index)
+    });
     if done.is_err()
         && let Err(error) = remove(&mut host, &lease.link)
     {
@@ -72,7 +78,8 @@ fn attach_blocking(init: u32, lease: &Lease) -> io::Result<()> {
     done
 }
 
-fn set_host_up(host: &mut Netlink, lease: &Lease) -> io::Result<()> {
+/// The number of the host's end.
+fn set_host_up(host: &mut Netlink, lease: &Lease) -> io::Result<u32> {
     let index = host.index(&lease.link)?;
     let to_container = RouteMessageBuilder::<Ipv4Addr>::new()
         .destination_prefix(lease.address, WHOLE)
@@ -83,7 +90,32 @@ fn set_host_up(host: &mut Netlink, lease: &Lease) -> io::Result<()> {
     host.change(&[
         address(lease.gateway, index),
         route(to_container, libc::NLM_F_REPLACE),
-    ])
+    ])?;
+    Ok(index)
+}
+
+/// Waits until the host's end passes packets on. It came up before the other one, and the kernel goes
+/// on with it in a worker of its own (net/core/link_watch.c), or, since Linux 6.8, when somebody asks for
+/// the link. What is sent before is dropped, and a connection tries again after a whole second.
+///
+/// One that does not come up in time will later.
+fn wait_until_up(host: &mut Netlink, index: u32) -> io::Result<()> {
+    let message = LinkUnspec::new_with_index(index).build();
+    let link = Request {
+        flags: 0,
+        ..request("look at a link", RouteNetlinkMessage::GetLink(message), 0)
+    };
+    let begun = Instant::now();
+    while begun.elapsed() < UP_LIMIT {
+        let answer = host.get(&link)?;
+        // In `struct ifinfomsg` (rtnetlink(7)).
+        let flags = answer.body().get(8..).filter(|rest| rest.len() >= 4);
+        if flags.is_some_and(|flags| number(flags, 0) & libc::IFF_RUNNING as u32 != 0) {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 /// In the container's namespace.

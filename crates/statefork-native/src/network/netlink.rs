@@ -126,6 +126,22 @@ impl Netlink {
         Ok(())
     }
 
+    /// Asks for one thing.
+    pub(super) fn get(&mut self, request: &Request) -> io::Result<Message> {
+        let first = self.send(std::slice::from_ref(request))?;
+        loop {
+            for message in self.receive()? {
+                if message.sequence() != first {
+                    continue;
+                }
+                match message.answer() {
+                    Some(answer) => answer.map_err(|source| failed(request.what, source))?,
+                    None => return Ok(message),
+                }
+            }
+        }
+    }
+
     /// Asks for a list.
     pub(super) fn list(&mut self, request: &Request) -> io::Result<Vec<Message>> {
         for _ in 0..ATTEMPTS {
@@ -237,7 +253,7 @@ pub(super) fn flag(flag: i32) -> u16 {
 }
 
 /// The number in the machine's order of bytes at `at`, where there are four bytes.
-fn number(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn number(bytes: &[u8], at: usize) -> u32 {
     let [a, b, c, d] = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
     u32::from_ne_bytes([a, b, c, d])
 }

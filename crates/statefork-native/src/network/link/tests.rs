@@ -93,6 +93,34 @@ fn containers_do_not_disturb_each_other() {
 }
 
 #[test]
+fn the_first_packet_is_not_lost_however_many_come_up_at_once() {
+    // One that is lost is sent again after a second.
+    const LOST: Duration = Duration::from_millis(900);
+    let connecting = |number| {
+        let (container, lease) = (Sandbox::new(), lease(number));
+        let inside = container.run(|| TcpListener::bind(("0.0.0.0", 0)).unwrap());
+        let port = inside.local_addr().unwrap().port();
+        wait_for(attach(container.tid, &lease)).unwrap();
+        let begun = Instant::now();
+        connect((lease.address, port).into()).unwrap();
+        begun.elapsed()
+    };
+    on_a_host(move || {
+        for round in 0..16 {
+            let took = std::thread::scope(|scope| {
+                let numbers = (0..8).map(|number| 2 + 8 * round + number);
+                let threads: Vec<_> = numbers
+                    .map(|number| scope.spawn(move || connecting(number)))
+                    .collect();
+                let took = threads.into_iter().map(|thread| thread.join().unwrap());
+                took.collect::<Vec<_>>()
+            });
+            assert!(took.iter().all(|took| *took < LOST), "{took:?}");
+        }
+    });
+}
+
+#[test]
 fn what_cannot_be_attached_leaves_no_link() {
     on_a_host(|| {
         let own = rustix::thread::gettid().as_raw_nonzero().get();
