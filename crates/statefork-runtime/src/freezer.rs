@@ -9,9 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::ContainerId;
-
-/// The error of a process that ended while a file of its was open (errno(3)).
-const ESRCH: i32 = 3;
+use crate::cgroup::{self, Cgroup};
 
 /// How often a freeze is tried.
 const ATTEMPTS: u32 = 100;
@@ -87,11 +85,7 @@ pub fn thaw(pid: u32, container: &ContainerId) -> io::Result<()> {
 
 /// The freezer of a container's process.
 fn of(pid: u32, container: &ContainerId) -> io::Result<Option<Freezer>> {
-    let cgroups = match std::fs::read_to_string(format!("/proc/{pid}/cgroup")) {
-        Err(error) if is_absent(&error) => return Ok(None),
-        cgroups => cgroups?,
-    };
-    for freezer in freezers(&cgroups, container) {
+    for freezer in freezers(&cgroup::of(pid, container)?) {
         // Of two hierarchies only one has the file.
         if freezer.file.try_exists()? {
             return Ok(Some(freezer));
@@ -100,46 +94,36 @@ fn of(pid: u32, container: &ContainerId) -> io::Result<Option<Freezer>> {
     Ok(None)
 }
 
-/// Whether an error of reading below `/proc/PID` says that there is no such process.
-pub(crate) fn is_absent(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
-}
-
-/// The freezers that `/proc/PID/cgroup` leads to, of either version, if it is the container's own.
-fn freezers(cgroups: &str, container: &ContainerId) -> Vec<Freezer> {
-    let of = |line: &str| {
-        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-        if container.as_str().is_empty() || !path.contains(container.as_str()) {
-            return None;
-        }
-        match controllers {
-            "freezer" => Some(Freezer {
-                file: format!("/sys/fs/cgroup/freezer{path}/freezer.state").into(),
-                frozen: "FROZEN",
-                thawed: "THAWED",
-                done: ("freezer.state", "FROZEN"),
-            }),
-            "" => Some(Freezer {
-                file: format!("/sys/fs/cgroup{path}/cgroup.freeze").into(),
-                frozen: "1",
-                thawed: "0",
-                done: ("cgroup.events", "frozen 1"),
-            }),
-            _ => None,
-        }
+/// The freezers of a container's own cgroups, of either version.
+fn freezers(cgroups: &[Cgroup]) -> Vec<Freezer> {
+    let of = |Cgroup { controllers, path }: &Cgroup| match controllers.as_str() {
+        "freezer" => Some(Freezer {
+            file: format!("/sys/fs/cgroup/freezer{path}/freezer.state").into(),
+            frozen: "FROZEN",
+            thawed: "THAWED",
+            done: ("freezer.state", "FROZEN"),
+        }),
+        "" => Some(Freezer {
+            file: format!("/sys/fs/cgroup{path}/cgroup.freeze").into(),
+            frozen: "1",
+            thawed: "0",
+            done: ("cgroup.events", "frozen 1"),
+        }),
+        _ => None,
     };
-    cgroups.lines().filter_map(of).collect()
+    cgroups.iter().filter_map(of).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::named_after;
 
     #[test]
     fn either_version_has_its_file() {
         let container = ContainerId::new("0a1b");
         let cgroups = "5:memory:/m/0a1b\n4:freezer:/libpod_parent/libpod-0a1b\n0::/docker/0a1b\n";
-        let found = freezers(cgroups, &container);
+        let found = freezers(&named_after(cgroups, &container));
         let files: Vec<_> = found
             .iter()
             .map(|freezer| freezer.file.display().to_string())
@@ -156,8 +140,8 @@ mod tests {
     #[test]
     fn another_container_or_none_has_none() {
         let cgroups = "4:freezer:/docker/0a1b\n0::/\n";
-        assert!(freezers(cgroups, &ContainerId::new("0a1c")).is_empty());
-        assert!(freezers(cgroups, &ContainerId::new("")).is_empty());
+        assert!(freezers(&named_after(cgroups, &ContainerId::new("0a1c"))).is_empty());
+        assert!(freezers(&named_after(cgroups, &ContainerId::new(""))).is_empty());
         let nobody = is_frozen(u32::MAX, &ContainerId::new("0a1b"));
         assert_eq!(nobody.unwrap(), None);
     }

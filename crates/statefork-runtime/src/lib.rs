@@ -47,6 +47,7 @@ mod adoption;
 mod boundary;
 mod capability;
 mod capture;
+mod cgroup;
 mod container;
 mod error;
 mod exec;

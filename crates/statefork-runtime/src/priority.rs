@@ -1,12 +1,12 @@
 //! How urgent a container is to the kernel beside others (Linux, cgroup-v1 "cpu.shares" and cgroup-v2,
-//! "CPU"; else sched(7), "The autogroup feature"): for what is made in the background, where somebody else's work should not wait
-//! for it.
+//! "CPU"; else sched(7), "The autogroup feature"): for what is made in the background, where somebody
+//! else's work should not wait for it.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::ContainerId;
-use crate::freezer::is_absent;
+use crate::cgroup::{self, Cgroup, is_absent};
 
 /// The share of the processors that a container has beside others.
 #[derive(Debug)]
@@ -23,11 +23,8 @@ impl Share {
     /// `None` where it has none of its own: there is no such process, its cgroup is not named after the
     /// container, or neither that nor its session has a share.
     pub fn least(pid: u32, container: &ContainerId) -> io::Result<Option<Self>> {
-        let cgroups = match std::fs::read_to_string(format!("/proc/{pid}/cgroup")) {
-            Err(error) if is_absent(&error) => return Ok(None),
-            cgroups => cgroups?,
-        };
-        for (file, least) in files(&cgroups, container) {
+        let cgroups = cgroup::of(pid, container)?;
+        for (file, least) in files(&cgroups) {
             match std::fs::read_to_string(&file) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 usual => {
@@ -38,8 +35,8 @@ impl Share {
                 }
             }
         }
-        let is_named = |line: &str| line.ends_with(container.as_str());
-        match !container.as_str().is_empty() && cgroups.lines().any(is_named) {
+        let is_named = |cgroup: &Cgroup| cgroup.path.ends_with(container.as_str());
+        match cgroups.iter().any(is_named) {
             true => Self::least_of_session(pid),
             false => Ok(None),
         }
@@ -71,37 +68,33 @@ impl Share {
 }
 
 /// The files that say it, and the least that can be written there.
-fn files(cgroups: &str, container: &ContainerId) -> Vec<(PathBuf, &'static str)> {
-    let mut files = Vec::new();
-    for line in cgroups.lines() {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
-            continue;
-        };
-        if container.as_str().is_empty() || !path.contains(container.as_str()) {
-            continue;
-        }
-        let below = |root: &str, file: &str| Path::new(&format!("{root}{path}")).join(file);
+fn files(cgroups: &[Cgroup]) -> Vec<(PathBuf, &'static str)> {
+    let of = |Cgroup { controllers, path }: &Cgroup| {
         if controllers.is_empty() {
-            files.push((below("/sys/fs/cgroup", "cpu.weight"), "1"));
+            let file = format!("/sys/fs/cgroup{path}/cpu.weight");
+            Some((file.into(), "1"))
         } else if controllers.split(',').any(|name| name == "cpu") {
-            files.push((below("/sys/fs/cgroup/cpu", "cpu.shares"), "2"));
+            let file = format!("/sys/fs/cgroup/cpu{path}/cpu.shares");
+            Some((file.into(), "2"))
+        } else {
+            None
         }
-    }
-    files
+    };
+    cgroups.iter().filter_map(of).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::named_after;
 
     #[test]
     fn either_version_has_its_file() {
         let container = ContainerId::new("0a1b");
-        let found = files(
+        let found = files(&named_after(
             "9:cpu,cpuacct:/docker/0a1b\n4:freezer:/x/0a1b\n0::/s/0a1b\n",
             &container,
-        );
+        ));
         let found: Vec<_> = found
             .iter()
             .map(|(file, least)| (file.display().to_string(), *least))
@@ -113,7 +106,7 @@ mod tests {
                 ("/sys/fs/cgroup/s/0a1b/cpu.weight".to_owned(), "1")
             ]
         );
-        assert!(files("1:cpu:/docker/0a1c\n0::/\n", &container).is_empty());
+        assert!(files(&named_after("1:cpu:/docker/0a1c\n0::/\n", &container)).is_empty());
         assert!(Share::least(u32::MAX, &container).unwrap().is_none());
     }
 }

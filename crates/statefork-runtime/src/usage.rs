@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::ContainerId;
-use crate::freezer::is_absent;
+use crate::cgroup::{self, Cgroup, is_absent};
 
 /// What a container's processes take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,11 +25,7 @@ pub struct Usage {
 /// `None` where that cannot be told: there is no such process, or its cgroup is not named after the
 /// container.
 pub fn usage(pid: u32, container: &ContainerId) -> io::Result<Option<Usage>> {
-    let cgroups = match std::fs::read_to_string(format!("/proc/{pid}/cgroup")) {
-        Err(error) if is_absent(&error) => return Ok(None),
-        cgroups => cgroups?,
-    };
-    for folder in folders(&cgroups, container) {
+    for folder in folders(&cgroup::of(pid, container)?) {
         if folder.is_dir() {
             let mut pids = BTreeSet::new();
             members(&folder, &mut pids)?;
@@ -39,31 +35,20 @@ pub fn usage(pid: u32, container: &ContainerId) -> io::Result<Option<Usage>> {
     Ok(None)
 }
 
-/// Where the cgroups of `/proc/PID/cgroup` are that are the container's own.
-fn folders(cgroups: &str, container: &ContainerId) -> Vec<PathBuf> {
-    let mut folders = Vec::new();
-    for line in cgroups.lines() {
-        let Some((controllers, path)) = line
-            .split_once(':')
-            .and_then(|(_, rest)| rest.split_once(':'))
-        else {
-            continue;
-        };
-        if container.as_str().is_empty() || !path.contains(container.as_str()) {
-            continue;
-        }
-        let hierarchies: &[&str] = match controllers {
+/// The folders of a container's own cgroups that have all its processes.
+fn folders(cgroups: &[Cgroup]) -> Vec<PathBuf> {
+    let of = |Cgroup { controllers, path }: &Cgroup| {
+        let hierarchies: &[&str] = match controllers.as_str() {
             "" => &["", "/unified"],
             "freezer" => &["/freezer"],
             _ => &[],
         };
-        folders.extend(
-            hierarchies
-                .iter()
-                .map(|name| PathBuf::from(format!("/sys/fs/cgroup{name}{path}"))),
-        );
-    }
-    folders
+        let folders = hierarchies
+            .iter()
+            .map(|name| PathBuf::from(format!("/sys/fs/cgroup{name}{path}")));
+        folders.collect::<Vec<_>>()
+    };
+    cgroups.iter().flat_map(of).collect()
 }
 
 /// The processes of a cgroup and of those below it.
@@ -119,14 +104,15 @@ fn ticks_of(stat: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::named_after;
 
     #[test]
     fn the_container_s_own_cgroups_are_chosen() {
         let container = ContainerId::new("0a1b");
-        let found = folders(
+        let found = folders(&named_after(
             "5:memory:/m/0a1b\n4:freezer:/x/0a1b\n0::/docker/0a1b\n",
             &container,
-        );
+        ));
         let found: Vec<_> = found
             .iter()
             .map(|path| path.display().to_string())
@@ -139,7 +125,7 @@ mod tests {
                 "/sys/fs/cgroup/unified/docker/0a1b"
             ]
         );
-        assert!(folders("4:freezer:/docker/0a1c\n0::/\n", &container).is_empty());
+        assert!(folders(&named_after("4:freezer:/docker/0a1c\n0::/\n", &container)).is_empty());
         assert_eq!(usage(u32::MAX, &container).unwrap(), None);
     }
 
