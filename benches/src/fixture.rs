@@ -34,22 +34,12 @@ pub fn program(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The programs of an environment.
-fn programs(home: &Path, environment: &str, runtime: &str) -> Result<Programs> {
+/// The programs of a home's environments.
+fn programs(home: &Path) -> Result<Programs> {
     let statefork = program("statefork")?.display().to_string();
-    let home = home.display().to_string();
-    let words = [
-        &statefork,
-        "--home",
-        &home,
-        "-e",
-        environment,
-        "-r",
-        runtime,
-    ];
     Ok(Programs {
         helper: program("statefork-shim")?,
-        worker: words.map(str::to_owned).into(),
+        worker: vec![statefork, "--home".to_owned(), home.display().to_string()],
     })
 }
 
@@ -69,7 +59,7 @@ pub(crate) fn environment(
     name: &str,
 ) -> Result<Environment> {
     let options = Options {
-        programs: Some(programs(home, name, runtime.name())?),
+        programs: Some(programs(home)?),
         standby_memory: None,
         freeze_timeout: Duration::from_secs(30),
         lock_timeout: Duration::from_secs(10),

@@ -161,7 +161,7 @@ impl Session {
         })
     }
 
-    /// This program with the arguments that name the environment, from wherever it is run.
+    /// This program with the arguments that name the home, from wherever it is run.
     fn worker(&self, program: &Path) -> Result<Vec<String>> {
         let config = self.config()?;
         let mut words = vec![utf8(program)?];
@@ -169,7 +169,6 @@ impl Session {
         if let Some(file) = &config.file {
             words.extend(["--config".to_owned(), utf8(file)?]);
         }
-        words.extend(["-e", &config.environment, "-r", &config.runtime].map(str::to_owned));
         Ok(words)
     }
 }

@@ -84,8 +84,8 @@ impl Environment {
         else {
             return Ok(());
         };
-        let recover = programs.command(branch, &[RECOVER]);
-        let thaw = programs.command(branch, &[THAW, live.id.as_str()]);
+        let recover = self.worker(programs, branch, &[RECOVER]);
+        let thaw = self.worker(programs, branch, &[THAW, live.id.as_str()]);
         shim.guard(&recover, &thaw, self.options.freeze_timeout)
             .await?;
         Ok(())

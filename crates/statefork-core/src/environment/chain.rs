@@ -1,22 +1,18 @@
 //! The chain of layers that a capture stands on: put on a shorter one where there is one, flattened
 //! here and now only where nothing else has kept it from the runtime's limit.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
 use statefork_runtime::{
     Capture, CaptureRequest, Captured, FlattenRequest, ObjectId, Phase, RebaseRequest,
 };
 
 use super::{Environment, Live};
 use crate::error::{CoreError, Result};
+use crate::model::OperationKind;
 use crate::operation::Recorder;
 use crate::store::EnvironmentRecord;
 
 /// Of the room for layers, the last fifth is for what is captured before a chain is flattened.
 const RESERVE: u32 = 5;
-/// How long no flattening is begun in the background after one that failed.
-pub(super) const REST: Duration = Duration::from_secs(60);
 
 /// The layers that a chain may have.
 #[derive(Clone, Copy, Debug)]
@@ -189,12 +185,7 @@ impl Environment {
         if !is_long && !self.store().has_idle_superseded(record.number)? {
             return Ok(false);
         }
-        let rested = Timestamp::now() - REST;
-        let runtime = self.runtime.name();
-        let failed = self
-            .store()
-            .flattening_failed_since(&self.name, runtime, rested)?;
-        Ok(!failed)
+        Ok(!self.rests(OperationKind::Flatten, None)?)
     }
 }
 

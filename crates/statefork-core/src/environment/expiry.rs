@@ -92,7 +92,7 @@ impl Environment {
         let Some(programs) = &self.options.programs else {
             return Ok(());
         };
-        let command = programs.command(branch, &[REAP]);
+        let command = self.worker(programs, branch, &[REAP]);
         // Not before it: the worker would find nothing to do.
         let at_ms = u64::try_from(end.as_millisecond()).unwrap_or(0) + 1;
         Ok(shim.expire(at_ms, &command).await?)

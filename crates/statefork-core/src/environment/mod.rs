@@ -48,7 +48,7 @@ use crate::home::Home;
 use crate::model::{Branch, LiveContainer, MAIN, OperationKind};
 use crate::naming::{check_name, image_repository, nearest};
 use crate::operation::Intent;
-use crate::store::{EnvironmentRecord, Evicted, Store, random_id};
+use crate::store::{EnvironmentRecord, Store, random_id};
 
 pub use attach::AttachRequest;
 pub use attempt::TryReport;
@@ -116,35 +116,24 @@ pub trait Observer: Send + Sync {
 pub struct Programs {
     /// The helper binary `statefork-shim`.
     pub helper: PathBuf,
-    /// The main binary with the arguments that name this environment and its branch: what
-    /// [`RECOVER`] or [`THAW`] is appended to, to be run where a command has died, and [`TEND`], to be
-    /// run in the background.
+    /// The main binary with the arguments that name the home. What is appended to it names an
+    /// environment, a runtime and a branch, and then [`RECOVER`] or [`THAW`], to be run where a command
+    /// has died, or [`TEND`] or [`REAP`], to be run in the background.
     pub worker: Vec<String>,
 }
 
 impl Programs {
-    /// A worker command on a branch of another environment, in words: the words that name this one, from `-e` on,
-    /// are replaced.
-    fn elsewhere(&self, other: &Evicted, command: &[&str]) -> Vec<String> {
-        let own = self.worker.iter().position(|word| word == "-e");
-        let words = self.worker.iter().take(own.unwrap_or(self.worker.len()));
-        let names = [
-            "-e",
-            &other.environment,
-            "-r",
-            &other.runtime,
-            "-b",
-            &other.branch,
-        ];
-        let words = words.map(String::as_str).chain(names);
-        let words = words.chain(command.iter().copied());
-        words.map(ToOwned::to_owned).collect()
-    }
-
-    /// A worker command on a branch, in words.
-    fn command(&self, branch: &str, command: &[&str]) -> Vec<String> {
+    /// A worker command on a branch of an environment, in words.
+    fn command(
+        &self,
+        environment: &str,
+        runtime: &str,
+        branch: &str,
+        command: &[&str],
+    ) -> Vec<String> {
         let words = self.worker.iter().map(String::as_str);
-        let words = words.chain(["-b", branch]).chain(command.iter().copied());
+        let names = ["-e", environment, "-r", runtime, "-b", branch];
+        let words = words.chain(names).chain(command.iter().copied());
         words.map(ToOwned::to_owned).collect()
     }
 }
@@ -338,6 +327,11 @@ impl Environment {
             objects,
             begun: (begun.0, begun.1),
         }
+    }
+
+    /// A worker command on one of its branches, in words.
+    fn worker(&self, programs: &Programs, branch: &str, command: &[&str]) -> Vec<String> {
+        programs.command(&self.name, self.runtime.name(), branch, command)
     }
 
     /// The name of a container of ours in the runtime.

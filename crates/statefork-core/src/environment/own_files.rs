@@ -21,7 +21,7 @@ use super::Environment;
 use super::handover::Successor;
 use crate::config::MachineId;
 use crate::error::{CoreError, Result};
-use crate::model::{LiveContainer, OperationKind, SnapshotId};
+use crate::model::{Branch, LiveContainer, OperationKind, SnapshotId};
 use crate::operation::Recorder;
 use crate::store::EnvironmentRecord;
 
@@ -48,17 +48,17 @@ impl Environment {
         &self,
         recorder: &Recorder<'_>,
         record: &EnvironmentRecord,
-        branch: &str,
+        branch: &Branch,
         successor: &Successor,
-        request: &LaunchRequest,
     ) -> Result<Container> {
+        let request = self.launch_request(record, branch, successor);
         let capture = &successor.snapshot.capture;
         let launch = async |request: &LaunchRequest| {
             let launching = self.runtime.launch(capture, request, &recorder.phases);
             launching.await
         };
         let launched = async {
-            let mounts = self.identify(recorder, record, branch, successor)?;
+            let mounts = self.identify(recorder, record, &branch.name, successor)?;
             let may_do_without =
                 !mounts.is_empty() && record.settings.machine_id == MachineId::Image;
             let mut identified = request.clone();
@@ -67,7 +67,7 @@ impl Environment {
                 // A daemon elsewhere does not have the home's files. If it is another setting that is
                 // wrong, it says so again.
                 Err(RuntimeError::Invalid { .. }) if may_do_without => {
-                    let container = launch(request).await?;
+                    let container = launch(&request).await?;
                     self.tell_without(recorder, "the runtime does not see the home's files");
                     Ok(container)
                 }

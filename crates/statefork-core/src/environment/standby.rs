@@ -7,8 +7,9 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use statefork_runtime::{Container, ContainerState, ErrorKind, ObjectId, ObjectType, Phase, Share};
+use statefork_runtime::{
+    Container, ContainerSpec, ContainerState, ErrorKind, ObjectId, ObjectType, Phase, Share,
+};
 
 use super::handover::Successor;
 use super::memory::Memory;
@@ -26,16 +27,12 @@ const BUDGET_PART: u64 = 10;
 const FREE_PART: u64 = 10;
 /// What is set aside at least for one.
 const LEAST: u64 = 4 * 1024 * 1024;
-/// How long a new application without a readiness check is given before it is frozen.
-const SETTLE: Duration = Duration::from_millis(300);
-/// How long none is prepared from a snapshot after one that failed.
-const REST: Duration = Duration::from_secs(60);
 /// Between two looks whether what is being prepared is still wanted.
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Environment {
     /// Whether containers can be prepared for a branch at all: two must be able to run at once.
-    pub(super) fn can_prepare(&self, record: &EnvironmentRecord, branch: &Branch) -> bool {
+    fn can_prepare(&self, record: &EnvironmentRecord, branch: &Branch) -> bool {
         record.settings.standby.which != Candidates::None
             && record.capabilities.pause.is_yes()
             && branch
@@ -44,8 +41,12 @@ impl Environment {
                 .is_some_and(|live| live.spec.can_run_twice())
     }
 
-    /// The snapshots that a branch is likely to be brought back to, the likeliest first.
+    /// The snapshots from which containers are to be prepared for a branch: those that it is likely to be
+    /// brought back to, the likeliest first.
     fn candidates(&self, record: &EnvironmentRecord, branch: &Branch) -> Result<Vec<SnapshotId>> {
+        if !self.can_prepare(record, branch) {
+            return Ok(Vec::new());
+        }
         let standby = &record.settings.standby;
         let likely = match standby.which {
             Candidates::None => Vec::new(),
@@ -68,9 +69,10 @@ impl Environment {
                     .collect()
             }
         };
+        let most = standby.count.map_or(usize::MAX, |count| count as usize);
         let mut candidates = Vec::new();
         for id in likely {
-            if candidates.len() == standby.count.map_or(usize::MAX, |count| count as usize) {
+            if candidates.len() == most {
                 break;
             }
             if self
@@ -98,10 +100,7 @@ impl Environment {
             .filter(|standby| standby.branch == branch.number)
             .map(|standby| standby.snapshot)
             .collect();
-        let mut wanted = match self.can_prepare(record, branch) {
-            true => self.candidates(record, branch)?,
-            false => Vec::new(),
-        };
+        let mut wanted = self.candidates(record, branch)?;
         ready.sort();
         wanted.sort();
         Ok(ready != wanted)
@@ -109,10 +108,7 @@ impl Environment {
 
     /// Gives up what is no longer of use to a branch, and prepares what may be. For the worker.
     pub(super) async fn prepare(&self, record: &EnvironmentRecord, branch: &Branch) -> Result<()> {
-        let wanted = match self.can_prepare(record, branch) {
-            true => self.candidates(record, branch)?,
-            false => Vec::new(),
-        };
+        let wanted = self.candidates(record, branch)?;
         let memory = Memory::read()?;
         let is_short = memory.available < memory.total / FREE_PART;
         // Of those that are being prepared, which somebody still works on.
@@ -175,12 +171,7 @@ impl Environment {
         id: &SnapshotId,
         budget: u64,
     ) -> Result<bool> {
-        let rested = Timestamp::now() - REST;
-        let runtime = self.runtime.name();
-        if self
-            .store()
-            .standby_failed_since(&self.name, runtime, id, rested)?
-        {
+        if self.rests(OperationKind::Standby, Some(id))? {
             return Ok(true);
         }
         let memory_bytes = match &branch.container {
@@ -272,18 +263,17 @@ impl Environment {
         // Read in the operation: what it names is not removed as superseded while that runs.
         let snapshot = self.store().snapshot(record.number, id)?;
         let successor = Successor {
-            snapshot: snapshot.clone(),
             spec: snapshot.spec.clone(),
+            snapshot,
             object: object.clone(),
             wait: false,
-            is_new: false,
+            // What starts in the meantime is not to be frozen amid that.
+            is_new: true,
         };
-        let request = self.launch_request(record, branch, &successor.spec, object);
-        let container = self
-            .launch(recorder, record, &branch.name, &successor, &request)
-            .await?;
+        let container = self.launch(recorder, record, branch, &successor).await?;
         let share = self.give_way(&container);
-        let ready = self.wait_ready(recorder, record, &container, &snapshot.spec, SETTLE);
+        let (spec, settle) = (&successor.spec, successor.settle());
+        let ready = self.wait_ready(recorder, record, &container, spec, settle);
         tokio::select! {
             ready = ready => ready?,
             unwanted = self.until_unwanted(object) => return unwanted.map(|()| false),
@@ -300,15 +290,7 @@ impl Environment {
             .phases
             .time(Phase::Stop, self.runtime.pause(&container.id))
             .await?;
-        let live = LiveContainer {
-            id: container.id.clone(),
-            object: object.clone(),
-            origin: snapshot.id.clone(),
-            spec: snapshot.spec.clone(),
-            since: Timestamp::now(),
-            attached: false,
-            capture: snapshot.object.clone(),
-        };
+        let live = successor.live_in(&container);
         let memory = self.memory_of(&live).await?.unwrap_or(LEAST).max(LEAST);
         recorder.time(Phase::Persist, || {
             self.store().publish_standby(&live, memory, budget)
@@ -349,7 +331,7 @@ impl Environment {
         recorder: &Recorder<'_>,
         branch: &Branch,
         snapshot: &Snapshot,
-        spec: &statefork_runtime::ContainerSpec,
+        spec: &ContainerSpec,
     ) -> Result<Option<LiveContainer>> {
         if *spec != snapshot.spec {
             return Ok(None);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use statefork_runtime::{
-    Container, ContainerPort, ContainerSpec, LaunchRequest, ObjectId, ObjectType, Phase,
+    Container, ContainerPort, ContainerSpec, LaunchRequest, ObjectType, Phase,
 };
 use statefork_shim::Shim;
 
@@ -31,6 +31,29 @@ pub(super) struct Coming<'a> {
     pub(super) wait: Wait<'a>,
 }
 
+impl Successor {
+    /// The container that it is launched in, as the branch has it.
+    pub(super) fn live_in(&self, container: &Container) -> LiveContainer {
+        LiveContainer {
+            id: container.id.clone(),
+            object: self.object.clone(),
+            origin: self.snapshot.id.clone(),
+            spec: self.spec.clone(),
+            since: Timestamp::now(),
+            attached: false,
+            capture: self.snapshot.object.clone(),
+        }
+    }
+
+    /// How long it is watched where the application has no readiness check.
+    pub(super) fn settle(&self) -> Duration {
+        match self.is_new {
+            true => FIRST_SETTLE,
+            false => Duration::ZERO,
+        }
+    }
+}
+
 impl Environment {
     /// Launches. After an error there is no new container.
     pub(super) async fn launch_successor(
@@ -42,9 +65,7 @@ impl Environment {
     ) -> Result<Container> {
         self.options.cancel.check()?;
         recorder.goes_on(false);
-        let request = self.launch_request(record, branch, &successor.spec, &successor.object);
-        self.launch(recorder, record, &branch.name, successor, &request)
-            .await
+        self.launch(recorder, record, branch, successor).await
     }
 
     /// Waits for a container that was launched, switches, publishes. After an error it is gone.
@@ -57,30 +78,10 @@ impl Environment {
         container: &Container,
         shim: &mut Option<Shim>,
     ) -> Result<LiveContainer> {
-        let Successor {
-            snapshot,
-            spec,
-            object,
-            is_new,
-            ..
-        } = successor;
-        let live = LiveContainer {
-            id: container.id.clone(),
-            object: object.clone(),
-            origin: snapshot.id.clone(),
-            spec: spec.clone(),
-            since: Timestamp::now(),
-            attached: false,
-            capture: snapshot.object.clone(),
-        };
-        let settle = match is_new {
-            true => FIRST_SETTLE,
-            false => Duration::ZERO,
-        };
         let coming = Coming {
             container,
-            live,
-            wait: self.wait(container, &record.settings.readiness, settle),
+            live: successor.live_in(container),
+            wait: self.wait(container, &record.settings.readiness, successor.settle()),
         };
         let published = self
             .publish(recorder, record, branch, successor, coming, shim)
@@ -106,16 +107,16 @@ impl Environment {
         &self,
         record: &EnvironmentRecord,
         branch: &Branch,
-        spec: &ContainerSpec,
-        object: &ObjectId,
+        successor: &Successor,
     ) -> LaunchRequest {
+        let object = &successor.object;
         let publish = match record.capabilities.reachable.is_yes() {
             true => Vec::new(),
             false => branch.ports.iter().map(|port| port.container).collect(),
         };
         LaunchRequest {
             name: self.container_name(&branch.name, object),
-            spec: identity::settings(&branch.name, spec),
+            spec: identity::settings(&branch.name, &successor.spec),
             labels: self.owner(object).labels(ObjectType::Container),
             publish: publish.into_iter().map(ContainerPort::tcp).collect(),
         }

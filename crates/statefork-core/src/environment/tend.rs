@@ -4,13 +4,18 @@
 //! A command asks the branch's shim for it, which runs a worker of the main binary at low priority. What
 //! there is to do, the store says; so what a worker has not done, the next one does.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use statefork_shim::Shim;
 
-use super::chain::REST;
-use super::{Environment, TEND};
+use super::{Environment, Programs, TEND};
 use crate::error::Result;
+use crate::model::{Branch, OperationKind, SnapshotId};
 use crate::store::{EnvironmentRecord, Evicted};
+
+/// How long work in the background is not begun again after it failed.
+const REST: Duration = Duration::from_secs(60);
 
 impl Environment {
     /// Does what there is to do behind the operations on the branch.
@@ -43,15 +48,19 @@ impl Environment {
     }
 
     async fn flatten_again(&self) -> Result<()> {
-        let rested = Timestamp::now() - REST;
-        let runtime = self.runtime.name();
-        let failed = self
-            .store()
-            .flattening_failed_since(&self.name, runtime, rested)?;
-        match failed {
+        match self.rests(OperationKind::Flatten, None)? {
             true => Ok(()),
             false => self.flatten().await.map(drop),
         }
+    }
+
+    /// Whether work of this kind failed a moment ago, from this snapshot if one is named: then it is not
+    /// begun again.
+    pub(super) fn rests(&self, kind: OperationKind, target: Option<&SnapshotId>) -> Result<bool> {
+        let rested = Timestamp::now() - REST;
+        let runtime = self.runtime.name();
+        self.store()
+            .failed_since(kind, &self.name, runtime, target, rested)
     }
 
     /// The environment, as long as somebody may go on with it.
@@ -80,11 +89,25 @@ impl Environment {
             Some(record) => self.store().branch(record.number, &evicted.branch)?,
             None => None,
         };
-        let Some(branch) = branch else { return Ok(()) };
+        match branch {
+            Some(branch) => {
+                let worker = programs.command(
+                    &evicted.environment,
+                    &evicted.runtime,
+                    &branch.name,
+                    &[TEND],
+                );
+                self.work(programs, &branch, &worker).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Has a branch's shim run a worker.
+    async fn work(&self, programs: &Programs, branch: &Branch, worker: &[String]) -> Result<()> {
         let dir = self.home.shim_dir(branch.number);
         let mut shim = Shim::ensure(&programs.helper, &dir).await?;
-        let worker = programs.elsewhere(evicted, &[TEND]);
-        Ok(shim.work(&worker).await?)
+        Ok(shim.work(worker).await?)
     }
 
     /// Has the branch's shim begin what nobody waits for, if there is anything to do. `layers`: how
@@ -114,9 +137,7 @@ impl Environment {
         {
             return Ok(());
         }
-        let dir = self.home.shim_dir(branch.number);
-        let mut shim = Shim::ensure(&programs.helper, &dir).await?;
-        let worker = programs.command(&branch.name, &[TEND]);
-        Ok(shim.work(&worker).await?)
+        let worker = self.worker(programs, &branch.name, &[TEND]);
+        self.work(programs, &branch, &worker).await
     }
 }

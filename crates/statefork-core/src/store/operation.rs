@@ -215,20 +215,30 @@ impl Store {
         Ok(running)
     }
 
-    /// Whether the last flattening of an environment failed, and began after a time.
-    pub(crate) fn flattening_failed_since(
+    /// Whether the last operation of a kind in an environment, or the last with this target, failed, and
+    /// began after a time.
+    pub(crate) fn failed_since(
         &self,
+        kind: OperationKind,
         environment: &str,
         runtime: &str,
+        target: Option<&SnapshotId>,
         since: Timestamp,
     ) -> Result<bool> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(
-            "SELECT outcome = 'failed' AND started_at > ?3 FROM operations
-             WHERE kind = 'flatten' AND environment = ?1 AND runtime = ?2
+            "SELECT outcome = 'failed' AND started_at > ?5 FROM operations
+             WHERE kind = ?1 AND environment = ?2 AND runtime = ?3
+                 AND (?4 IS NULL OR target = ?4)
              ORDER BY seq DESC LIMIT 1",
         )?;
-        let values = (environment, runtime, since.as_microsecond());
+        let values = (
+            kind.as_str(),
+            environment,
+            runtime,
+            target.map(SnapshotId::as_str),
+            since.as_microsecond(),
+        );
         let failed = statement.query_row(values, |row| row.get(0)).optional()?;
         Ok(failed.unwrap_or(false))
     }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction};
 use statefork_runtime::{ObjectId, ObjectType};
 
-use super::{NewOperation, Store, from_json, signed, time, to_json};
+use super::{NewOperation, Store, from_json, signed, to_json};
 use crate::error::Result;
 use crate::model::{LiveContainer, SnapshotId};
 
@@ -21,8 +21,6 @@ pub(crate) struct Standby {
     pub(crate) container: Option<LiveContainer>,
     /// What is set aside for it of the home's memory for such containers.
     pub(crate) memory_bytes: u64,
-    /// When it was ready.
-    pub(crate) ready_at: Option<Timestamp>,
 }
 
 /// A container that is about to be prepared.
@@ -63,7 +61,7 @@ pub(crate) struct Evicted {
     pub(crate) branch: String,
 }
 
-const SELECT: &str = "SELECT y.object, y.branch, s.id, y.container, y.memory_bytes, y.ready_at
+const SELECT: &str = "SELECT y.object, y.branch, s.id, y.container, y.memory_bytes
     FROM standbys y JOIN snapshots s ON s.position = y.snapshot";
 
 /// That the branch of a row of standbys has a container.
@@ -101,7 +99,6 @@ impl Store {
                     .map(|text| from_json("a prepared container", &text))
                     .transpose()?,
                 memory_bytes: row.get::<_, i64>(4)?.unsigned_abs(),
-                ready_at: row.get::<_, Option<i64>>(5)?.map(time).transpose()?,
             });
         }
         Ok(standbys)
@@ -289,30 +286,6 @@ impl Store {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(&query)?;
         Ok(statement.query_row([environment], |row| row.get(0))?)
-    }
-
-    /// Whether the last preparation from a snapshot failed, and began after a time.
-    pub(crate) fn standby_failed_since(
-        &self,
-        environment: &str,
-        runtime: &str,
-        snapshot: &SnapshotId,
-        since: Timestamp,
-    ) -> Result<bool> {
-        let connection = self.lock();
-        let mut statement = connection.prepare_cached(
-            "SELECT outcome = 'failed' AND started_at > ?4 FROM operations
-             WHERE kind = 'standby' AND environment = ?1 AND runtime = ?2 AND target = ?3
-             ORDER BY seq DESC LIMIT 1",
-        )?;
-        let values = (
-            environment,
-            runtime,
-            snapshot.as_str(),
-            since.as_microsecond(),
-        );
-        let failed = statement.query_row(values, |row| row.get(0)).optional()?;
-        Ok(failed.unwrap_or(false))
     }
 }
 
