@@ -138,7 +138,8 @@ fn look_back(stage: &Stage) -> Result<()> {
     let history = stage.json("history")?;
     let operations: Vec<&str> = rows(&history, "operations")?
         .iter()
-        .filter(|row| row["outcome"] == "done")
+        // What is prepared behind them is in the log too.
+        .filter(|row| row["outcome"] == "done" && row["operation"] != "standby")
         .filter_map(|row| row["operation"].as_str())
         .collect();
     holds(
